@@ -1,0 +1,126 @@
+/** The service's settings, all out of the environment and fixed from the start. */
+export interface Config {
+  /** The replica set or sharded cluster to use; undefined for a local MongoDB. */
+  readonly mongodbUri: string | undefined;
+  readonly mongodbDatabase: string;
+  /** Where the local MongoDB keeps its files. */
+  readonly dataDir: string;
+  readonly grpcListen: Address;
+  /** Checked with the rest; the HTTP side that will listen on it is not there yet. */
+  readonly httpListen: Address | undefined;
+  /** How long deleted things stay restorable. */
+  readonly retentionMs: number;
+  readonly purgeIntervalMs: number;
+  /** How many messages GetMemory returns when it is not told. */
+  readonly memoryWindow: number;
+  readonly shutdownGraceMs: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: "pretty" | "json";
+}
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Every mistake in the environment, a line each. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly mistakes: readonly string[];
+
+  constructor(mistakes: readonly string[]) {
+    super(mistakes.join("\n"));
+    this.mistakes = mistakes;
+  }
+}
+
+/** Reads the whole environment before it complains. Throws a ConfigError with every mistake. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>, isTerminal: boolean): Config {
+  const mistakes: string[] = [];
+  const read = <T>(name: string, fallback: string, parse: (text: string) => T): T => {
+    const text = env[name] ?? fallback;
+    try {
+      return parse(text);
+    } catch (error) {
+      mistakes.push(`${name}=${JSON.stringify(text)}: ${(error as Error).message}`);
+      return undefined as T;
+    }
+  };
+
+  const config: Config = {
+    mongodbUri: read("MONGODB_URI", "", mongodbUri),
+    mongodbDatabase: read("MONGODB_DATABASE", "sessions", databaseName),
+    dataDir: read("SESSIONS_DATA_DIR", ".data", nonEmpty),
+    grpcListen: read("SESSIONS_GRPC_LISTEN", "127.0.0.1:50051", address),
+    httpListen: read("SESSIONS_HTTP_LISTEN", "127.0.0.1:8080", (text) => (text === "" ? undefined : address(text))),
+    retentionMs: read("SESSIONS_RETENTION", "30d", duration(0)),
+    purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100)),
+    memoryWindow: read("SESSIONS_MEMORY_WINDOW", "50", wholeNumber(1, 1000)),
+    shutdownGraceMs: read("SESSIONS_SHUTDOWN_GRACE", "10s", duration(0)),
+    logLevel: read("SESSIONS_LOG_LEVEL", "info", oneOf(LOG_LEVELS)),
+    logFormat: read("SESSIONS_LOG_FORMAT", isTerminal ? "pretty" : "json", oneOf(["pretty", "json"] as const)),
+  };
+  if (env.NODE_ENV === "production" && !env.MONGODB_URI) {
+    mistakes.push("MONGODB_URI: required with NODE_ENV=production, where no local MongoDB is started.");
+  }
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return Object.freeze(config);
+}
+
+const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** About 100 years: times further away are a mistake, and soon no valid dates any more. */
+const MAX_DURATION_MS = 36_500 * UNITS.d;
+
+function duration(atLeastMs: number): (text: string) => number {
+  return (text) => {
+    const [, amount, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(text) ?? [];
+    if (!amount || !unit) throw new Error("a duration is a whole number and one of ms, s, m, h, d, such as 30d.");
+    const ms = Number(amount) * UNITS[unit as keyof typeof UNITS];
+    if (ms < atLeastMs) throw new Error(`at least ${atLeastMs}ms.`);
+    if (ms > MAX_DURATION_MS) throw new Error("at most 36500d.");
+    return ms;
+  };
+}
+
+function address(text: string): Address {
+  const [, host, port] = /^(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+):(\d{1,5})$/.exec(text) ?? [];
+  if (!host || !port || Number(port) > 65_535) throw new Error("an address is host:port, such as 127.0.0.1:50051.");
+  return { host, port: Number(port) };
+}
+
+function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= min && value <= max)) throw new Error(`a whole number from ${min} to ${max}.`);
+    return value;
+  };
+}
+
+function oneOf<T extends string>(values: readonly T[]): (text: string) => T {
+  return (text) => {
+    if (!values.includes(text as T)) throw new Error(`one of ${values.join(", ")}.`);
+    return text as T;
+  };
+}
+
+function nonEmpty(text: string): string {
+  if (text === "") throw new Error("must not be empty.");
+  return text;
+}
+
+function mongodbUri(text: string): string | undefined {
+  if (text === "") return undefined;
+  if (!/^mongodb(\+srv)?:\/\/\S+$/.test(text))
+    throw new Error("a MongoDB URI begins with mongodb:// or mongodb+srv://.");
+  return text;
+}
+
+/** What MongoDB allows on every platform. */
+function databaseName(text: string): string {
+  if (!/^[^/\\. "$*<>:|?\0]{1,63}$/.test(text)) throw new Error('1 to 63 bytes without any of /\\. "$*<>:|?');
+  return text;
+}

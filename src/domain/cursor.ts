@@ -1,0 +1,57 @@
+import { createHash } from "node:crypto";
+import { invalidCursor } from "./errors.js";
+
+/**
+ * A position in a listing: the sort key of the last item that was sent. For listings by time that is the time in
+ * milliseconds and the item's key; for messages it is the sequence alone.
+ */
+export type Position = readonly [number, string] | readonly [number];
+
+/**
+ * Cursors are opaque to callers and bound to their listing: `listing` names all that decides what is listed in which
+ * order, and only its hash is in the cursor.
+ */
+export function encodeCursor(listing: unknown, position: Position): string {
+  return Buffer.from(JSON.stringify([VERSION, fingerprint(listing), ...position])).toString("base64url");
+}
+
+/** The position in a cursor; none for the empty one. Throws INVALID_CURSOR for all that was not made for this listing. */
+export function decodeCursor<P extends Position>(
+  listing: unknown,
+  cursor: string,
+  isPosition: (position: unknown[]) => position is [...P],
+): P | undefined {
+  if (cursor === "") return undefined;
+  const [version, hash, ...position] = parse(cursor);
+  if (version !== VERSION || hash !== fingerprint(listing) || !isPosition(position)) throw invalidCursor();
+  return position;
+}
+
+export const isTimePosition = (position: unknown[]): position is [number, string] =>
+  position.length === 2 && isTime(position[0]) && typeof position[1] === "string";
+
+export const isSequencePosition = (position: unknown[]): position is [number] =>
+  position.length === 1 && Number.isSafeInteger(position[0]);
+
+/** Milliseconds that a Date can hold. */
+const isTime = (value: unknown): boolean => Number.isInteger(value) && Math.abs(value as number) <= 8.64e15;
+
+const VERSION = 1;
+
+/** Longer ones than any that we make are not even parsed. */
+const MAX_CHARACTERS = 8192;
+
+function parse(cursor: string): unknown[] {
+  if (cursor.length > MAX_CHARACTERS) throw invalidCursor();
+  try {
+    const value: unknown = JSON.parse(Buffer.from(cursor, "base64url").toString());
+    if (Array.isArray(value)) return value;
+  } catch {
+    // Not JSON: answered below.
+  }
+  throw invalidCursor();
+}
+
+function fingerprint(listing: unknown): string {
+  return createHash("sha256").update(JSON.stringify(listing)).digest("base64url").slice(0, 16);
+}

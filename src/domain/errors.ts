@@ -1,0 +1,197 @@
+/** The status codes that a domain error can have, by their gRPC names. */
+export type ErrorCode =
+  | "INVALID_ARGUMENT"
+  | "NOT_FOUND"
+  | "ALREADY_EXISTS"
+  | "FAILED_PRECONDITION"
+  | "ABORTED"
+  | "UNAVAILABLE"
+  | "DEADLINE_EXCEEDED"
+  | "INTERNAL";
+
+/** The names of `sessions.v1.ErrorReason` without their prefix. */
+export type ErrorReason =
+  | "SESSION_NOT_FOUND"
+  | "SESSION_ALREADY_EXISTS"
+  | "SESSION_SOFT_DELETED"
+  | "SESSION_NOT_DELETED"
+  | "USER_NOT_FOUND"
+  | "USER_ALREADY_EXISTS"
+  | "USER_NOT_DELETED"
+  | "MESSAGE_NOT_FOUND"
+  | "MESSAGE_ID_CONFLICT"
+  | "SEQUENCE_MISMATCH"
+  | "MEMORY_NOT_RESTORABLE"
+  | "ETAG_MISMATCH"
+  | "INVALID_FIELD"
+  | "INVALID_CURSOR"
+  | "STORAGE_UNAVAILABLE"
+  | "DEADLINE_EXCEEDED"
+  | "SHUTTING_DOWN"
+  | "INTERNAL";
+
+export interface Violation {
+  /** The field's path in the request, as the proto spells it: `messages[3].metadata`. */
+  readonly field: string;
+  /** What is wrong and what to do, for the caller's eyes. */
+  readonly description: string;
+}
+
+/**
+ * The one error that callers may see. Its message and metadata reach the client as they are; the cause is for the log
+ * and never sent.
+ */
+export class SessionsError extends Error {
+  override readonly name = "SessionsError";
+  readonly code: ErrorCode;
+  readonly reason: ErrorReason;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly violations: readonly Violation[];
+
+  constructor(
+    code: ErrorCode,
+    reason: ErrorReason,
+    message: string,
+    metadata: Readonly<Record<string, string>> = {},
+    violations: readonly Violation[] = [],
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.code = code;
+    this.reason = reason;
+    this.metadata = metadata;
+    this.violations = violations;
+  }
+}
+
+export const sessionNotFound = (sessionId: string) =>
+  new SessionsError("NOT_FOUND", "SESSION_NOT_FOUND", `There is no live session ${quote(sessionId)}.`, {
+    session_id: sessionId,
+  });
+
+export const sessionAlreadyExists = (sessionId: string) =>
+  new SessionsError("ALREADY_EXISTS", "SESSION_ALREADY_EXISTS", `Session ${quote(sessionId)} exists already.`, {
+    session_id: sessionId,
+  });
+
+export const sessionSoftDeleted = (sessionId: string) =>
+  new SessionsError(
+    "ALREADY_EXISTS",
+    "SESSION_SOFT_DELETED",
+    `Session ${quote(sessionId)} is soft-deleted: undelete it, purge it, or add memory to it.`,
+    { session_id: sessionId },
+  );
+
+export const sessionNotDeleted = (sessionId: string) =>
+  new SessionsError("ALREADY_EXISTS", "SESSION_NOT_DELETED", `Session ${quote(sessionId)} is live.`, {
+    session_id: sessionId,
+  });
+
+export const userNotFound = (userId: string) =>
+  new SessionsError("NOT_FOUND", "USER_NOT_FOUND", `There is no live user ${quote(userId)}.`, { user_id: userId });
+
+export const userNotUsable = (userId: string) =>
+  new SessionsError(
+    "FAILED_PRECONDITION",
+    "USER_NOT_FOUND",
+    `There is no live user ${quote(userId)} whom the session could belong to: create or undelete the user first.`,
+    { user_id: userId },
+  );
+
+export const userAlreadyExists = (userId: string) =>
+  new SessionsError(
+    "ALREADY_EXISTS",
+    "USER_ALREADY_EXISTS",
+    `User ${quote(userId)} exists already, live or soft-deleted.`,
+    { user_id: userId },
+  );
+
+export const userNotDeleted = (userId: string) =>
+  new SessionsError("ALREADY_EXISTS", "USER_NOT_DELETED", `User ${quote(userId)} is live.`, { user_id: userId });
+
+export const messageNotFound = (
+  sessionId: string,
+  messageId: string,
+  code: "NOT_FOUND" | "FAILED_PRECONDITION" = "NOT_FOUND",
+) =>
+  new SessionsError(
+    code,
+    "MESSAGE_NOT_FOUND",
+    `Session ${quote(sessionId)} has no live message ${quote(messageId)} in its memory.`,
+    { session_id: sessionId, message_id: messageId },
+  );
+
+export const messageIdConflict = (sessionId: string, messageId: string) =>
+  new SessionsError(
+    "ALREADY_EXISTS",
+    "MESSAGE_ID_CONFLICT",
+    `Session ${quote(sessionId)} has a message ${quote(messageId)} already, and this call is not a repetition of the one that added it: use new message ids.`,
+    { session_id: sessionId, message_id: messageId },
+  );
+
+export const sequenceMismatch = (sessionId: string, expected: number, actual: number) =>
+  new SessionsError(
+    "ABORTED",
+    "SEQUENCE_MISMATCH",
+    `The last sequence of session ${quote(sessionId)} is ${actual}, not ${expected}: read its memory again and decide anew.`,
+    { session_id: sessionId, expected_last_sequence: String(expected), last_sequence: String(actual) },
+  );
+
+export const memoryNotRestorable = (of: { session_id: string } | { user_id: string }) =>
+  new SessionsError(
+    "FAILED_PRECONDITION",
+    "MEMORY_NOT_RESTORABLE",
+    "The erasure of this memory has begun, so it cannot be restored in full. Undelete without restoring it.",
+    of,
+  );
+
+export const etagMismatch = (of: { session_id: string } | { user_id: string }, etag: string) =>
+  new SessionsError(
+    "ABORTED",
+    "ETAG_MISMATCH",
+    `The etag ${quote(etag)} is no longer the current one: read the resource again and decide anew.`,
+    { ...of, etag },
+  );
+
+export const invalidFields = (violations: readonly Violation[]) =>
+  new SessionsError(
+    "INVALID_ARGUMENT",
+    "INVALID_FIELD",
+    violations.map(({ field, description }) => `${field}: ${description}`).join(" "),
+    { fields: violations.map(({ field }) => field).join(",") },
+    violations,
+  );
+
+export const invalidCursor = () => {
+  const description =
+    "Not a cursor of this listing. Send a next_cursor back unchanged, with the same filters and order, or none.";
+  return new SessionsError("INVALID_ARGUMENT", "INVALID_CURSOR", `cursor: ${description}`, { fields: "cursor" }, [
+    { field: "cursor", description },
+  ]);
+};
+
+export const storageUnavailable = (cause: unknown) =>
+  new SessionsError(
+    "UNAVAILABLE",
+    "STORAGE_UNAVAILABLE",
+    "The database cannot be reached or did not answer in time. A write may or may not have happened.",
+    {},
+    [],
+    { cause },
+  );
+
+export const deadlineExceeded = (cause?: unknown) =>
+  new SessionsError(
+    "DEADLINE_EXCEEDED",
+    "DEADLINE_EXCEEDED",
+    "The deadline passed before the answer was there. A write may or may not have happened.",
+    {},
+    [],
+    { cause },
+  );
+
+export const shuttingDown = () =>
+  new SessionsError("UNAVAILABLE", "SHUTTING_DOWN", "This server is shutting down: try again, here or at another one.");
+
+/** In messages ids are quoted as JSON, so that odd ones can be told from the text around them. */
+const quote = (text: string) => JSON.stringify(text);

@@ -1,0 +1,17 @@
+/** The limits of the contract, in the units that their names tell. */
+export const MAX_ID_CODE_POINTS = 256;
+export const MAX_TEXT_CODE_POINTS = 256;
+export const MAX_ETAG_CHARACTERS = 64;
+export const MAX_CONTENT_BYTES = 1024 * 1024;
+export const MAX_PAYLOAD_BYTES = 1024 * 1024;
+export const MAX_METADATA_BYTES = 64 * 1024;
+export const MAX_METADATA_DEPTH = 32;
+export const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
+export const MAX_MESSAGES_PER_CALL = 1000;
+export const MAX_BATCH_IDS = 100;
+export const MAX_LAST_N = 1000;
+export const DEFAULT_CHUNK_SIZE = 100;
+export const MAX_CHUNK_SIZE = 1000;
+
+/** A chunk of a stream is closed when its items reach this size, so that a write is bounded in bytes too. */
+export const CHUNK_BYTES = 256 * 1024;

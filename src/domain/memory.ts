@@ -1,0 +1,209 @@
+import { type Decision, existing, LookupNeeded, type SessionState } from "./decision.js";
+import { messageIdConflict, messageNotFound, sequenceMismatch } from "./errors.js";
+import { idOf, messageKeyOf } from "./keys.js";
+import { sameMetadata } from "./metadata.js";
+import { type MessageRecord, NO_TIME, type SessionRecord, type SummaryRecord } from "./records.js";
+import { born, live, type NewSession, revived, withoutMemory } from "./session.js";
+import { decodeStruct } from "./struct.js";
+
+/** A message as its caller sends it; `messageId` is always set, whether the caller chose it or the service. */
+export interface NewMessage {
+  readonly messageId: string;
+  readonly role: string;
+  readonly roleType: number;
+  readonly content: string;
+  readonly payload: Uint8Array | undefined;
+  readonly payloadType: string | undefined;
+  readonly metadata: Uint8Array | undefined;
+  readonly tokenCount: number;
+  readonly createTime: Date | undefined;
+}
+
+export interface Append {
+  /** The session to create when there is none; its epoch also serves for an undeleted one. */
+  readonly session: NewSession;
+  readonly messages: readonly NewMessage[];
+  /** Whether some messages have ids of the caller, so that the call may be a repetition. */
+  readonly repeatable: boolean;
+  readonly expectedLastSequence: number | undefined;
+}
+
+export interface Appended {
+  readonly messages: readonly { messageId: string; sequence: number; createTime: Date }[];
+  readonly created: boolean;
+  readonly undeleted: boolean;
+}
+
+/**
+ * Adds messages to a session, which is created or undeleted when need be. A repetition of a call changes nothing and has
+ * the same result.
+ */
+export function append(state: SessionState, input: Append): Decision<Appended> {
+  const found = existing(state);
+  const repeated = found && !found.deleted && input.repeatable ? repetition(state, found, input) : undefined;
+  if (repeated) return { result: repeated };
+
+  const key = input.session.key;
+  const lastSequence = found?.lastSequence ?? 0;
+  if (input.expectedLastSequence !== undefined && input.expectedLastSequence !== lastSequence) {
+    if (input.repeatable && !state.messages) throw new LookupNeeded();
+    throw sequenceMismatch(idOf(key), input.expectedLastSequence, lastSequence);
+  }
+
+  const base = baseOf(state, found, input.session);
+  const sessionEffect = !found ? "created" : found.deleted ? "undeleted" : undefined;
+  const inserted = input.messages.map(
+    (message, index): MessageRecord => ({
+      ...toRecord(message, base.session, lastSequence + index + 1, state.now),
+      ...(index === 0 && { sessionEffect }),
+    }),
+  );
+  const last = inserted.at(-1);
+  const session: SessionRecord = last
+    ? {
+        ...base.session,
+        messageCount: base.session.messageCount + inserted.length,
+        lastSequence: last.sequence,
+        lastMessageTime: last.createTime,
+      }
+    : base.session;
+  return {
+    result: {
+      messages: inserted.map((record) => resultOf(record, base.session.epoch)),
+      created: sessionEffect === "created",
+      undeleted: sessionEffect === "undeleted",
+    },
+    session,
+    users: base.users,
+    inserted,
+  };
+}
+
+function baseOf(
+  state: SessionState,
+  found: SessionRecord | undefined,
+  input: NewSession,
+): Pick<Decision<unknown>, "users"> & { session: SessionRecord } {
+  if (!found) {
+    const { result, users } = born(state, input);
+    return { session: result, users };
+  }
+  return found.deleted ? revived(state, withoutMemory(found, input.epoch)) : { session: found };
+}
+
+/**
+ * The answer to a call whose messages are all there already, as it was the first time. Nothing when none is there. Deleted
+ * messages count as there: a retry must not bring them back.
+ */
+function repetition(state: SessionState, session: SessionRecord, input: Append): Appended | undefined {
+  if (!state.messages) return undefined;
+  const records = input.messages.map(({ messageId }) => state.messages?.get(messageId));
+  const known = records.filter((record) => record !== undefined);
+  if (known.length === 0) return undefined;
+  const strange = input.messages.find((message, index) => {
+    const record = records[index];
+    return record !== undefined && !isSame(record, message);
+  });
+  if (strange) throw messageIdConflict(idOf(session._id), strange.messageId);
+  const [first] = known;
+  if (first && known.length < records.length) {
+    throw messageIdConflict(idOf(session._id), first._id.slice(session.epoch.length + 1));
+  }
+  return {
+    messages: known.map((record) => resultOf(record, session.epoch)),
+    created: first?.sessionEffect === "created",
+    undeleted: first?.sessionEffect === "undeleted",
+  };
+}
+
+/**
+ * Whether a call's message is the one that is stored. What UpdateMessage may have changed since is compared only while it
+ * has not.
+ */
+function isSame(record: MessageRecord, message: NewMessage): boolean {
+  return (
+    record.role === message.role &&
+    record.roleType === message.roleType &&
+    record.content === message.content &&
+    (record.payloadType ?? "") === (message.payloadType ?? "") &&
+    sameBytes(record.payload, message.payload) &&
+    (message.createTime === undefined
+      ? record.createTime.getTime() === record.addTime.getTime()
+      : record.createTime.getTime() === message.createTime.getTime()) &&
+    (record.version !== undefined ||
+      (record.tokenCount === message.tokenCount && sameStruct(record.metadata, message.metadata)))
+  );
+}
+
+const NOTHING: Uint8Array = new Uint8Array();
+
+const sameBytes = (a = NOTHING, b = NOTHING): boolean => Buffer.compare(a, b) === 0;
+
+/** The same bytes are the same metadata; other bytes may be, with its keys in another order. */
+const sameStruct = (a = NOTHING, b = NOTHING): boolean =>
+  sameBytes(a, b) || (a.length === b.length && sameMetadata(decodeStruct(a), decodeStruct(b)));
+
+function toRecord(message: NewMessage, session: SessionRecord, sequence: number, now: Date): MessageRecord {
+  const { messageId, createTime, ...rest } = message;
+  return {
+    _id: messageKeyOf(session.epoch, messageId),
+    session: session._id,
+    epoch: session.epoch,
+    sequence,
+    ...rest,
+    createTime: createTime ?? now,
+    addTime: now,
+  };
+}
+
+function resultOf(record: MessageRecord, epoch: string): Appended["messages"][number] {
+  return {
+    messageId: record._id.slice(epoch.length + 1),
+    sequence: record.sequence,
+    createTime: record.createTime,
+  };
+}
+
+/** Takes one message out of the memory. Needs that message and the two newest ones of the memory. */
+export function deleteMessage(
+  state: SessionState,
+  key: string,
+  messageId: string,
+  retentionMs: number,
+): Decision<MessageRecord> {
+  const session = live(state, key);
+  const message = state.messages?.get(messageId);
+  if (message === undefined || message.deleted) throw messageNotFound(idOf(key), messageId);
+  const newestLeft = state.newest.find(({ _id }) => _id !== message._id);
+  return {
+    result: message,
+    session: {
+      ...session,
+      messageCount: session.messageCount - 1,
+      lastMessageTime: newestLeft?.createTime ?? NO_TIME,
+    },
+    changed: [
+      {
+        ...message,
+        deleted: true,
+        deleteTime: state.now,
+        expireAt: new Date(state.now.getTime() + retentionMs),
+      },
+    ],
+  };
+}
+
+/** Sets the summary. Needs the message that it reaches to. */
+export function setSummary(
+  state: SessionState,
+  key: string,
+  summary: Omit<SummaryRecord, "recentSequence" | "createTime">,
+): Decision<SummaryRecord> {
+  const session = live(state, key);
+  const message = state.messages?.get(summary.recentMessageId);
+  if (message === undefined || message.deleted) {
+    throw messageNotFound(idOf(key), summary.recentMessageId, "FAILED_PRECONDITION");
+  }
+  const record: SummaryRecord = { ...summary, recentSequence: message.sequence, createTime: state.now };
+  return { result: record, session: { ...session, summary: record } };
+}

@@ -1,0 +1,139 @@
+/**
+ * What is stored, one type a collection. Metadata is the wire format of its `google.protobuf.Struct`, absent when empty: a
+ * read hands it on as it is, and any key comes back as it went in.
+ */
+export interface SessionRecord {
+  /** Project and session id, see keys.ts. */
+  readonly _id: string;
+  readonly project: string;
+  readonly uid: string;
+  /** The key of the user whom the session belongs to. */
+  readonly user?: string;
+  /** The user's epoch under which this session is counted in the user's `sessionCount`. */
+  readonly userEpoch?: string;
+  readonly metadata?: Uint8Array;
+  /** What the metadata can be found by, see metadata-terms.ts. Stored because an index needs it. */
+  readonly terms?: readonly string[];
+  readonly createTime: Date;
+  readonly updateTime: Date;
+  /** {@link NO_TIME} while the session has no memory: an index orders it then before all others. */
+  readonly lastMessageTime: Date;
+  /** Counts the changes of the session itself; the etag is made of it. */
+  readonly version: number;
+
+  /**
+   * Which messages count: those that carry this epoch, and only while the session is live. Random, never used again. A
+   * soft-deleted session keeps it, so that its memory can be restored.
+   */
+  readonly epoch: string;
+  /** Live messages under this epoch. */
+  readonly messageCount: number;
+  /** The highest sequence ever given in this session. */
+  readonly lastSequence: number;
+  readonly summary?: SummaryRecord;
+
+  /** Whether `deleteTime` is set, as a key for the indexes. */
+  readonly deleted: boolean;
+  readonly deleteTime?: Date;
+  readonly purgeTime?: Date;
+  /** The epoch of the user whose deletion took this session along. */
+  readonly takenBy?: string;
+  /** Set when erasure has begun. To all but the purger the session exists no more. */
+  readonly purging?: true;
+  /** The work list: epochs whose messages still are to be marked or erased. Absent when empty. */
+  readonly retired?: readonly RetiredEpoch[];
+  /** When the TTL index erases this document: its purge time, set only once its work list is empty. */
+  readonly expireAt?: Date;
+}
+
+export interface RetiredEpoch {
+  readonly epoch: string;
+  readonly deleteTime: Date;
+  readonly purgeTime: Date;
+  /** Up to which sequence the messages are done. */
+  readonly doneTo: number;
+  /**
+   * What is done to the messages: `mark` sets the time at which the TTL index erases them, `unmark` takes it off again on
+   * behalf of the restoration that `token` names, `erase` deletes them.
+   */
+  readonly task: "mark" | "unmark" | "erase";
+  readonly token?: string;
+  /** When the restoration began. One that has not ended long after has been abandoned. */
+  readonly claimTime?: Date;
+}
+
+export interface SummaryRecord {
+  readonly content: string;
+  readonly recentMessageId: string;
+  readonly recentSequence: number;
+  readonly metadata?: Uint8Array;
+  readonly tokenCount: number;
+  readonly createTime: Date;
+}
+
+export interface MessageRecord {
+  /** Epoch and message id, see keys.ts. */
+  readonly _id: string;
+  /** The session's key. */
+  readonly session: string;
+  readonly epoch: string;
+  readonly sequence: number;
+  readonly role: string;
+  readonly roleType: number;
+  readonly content: string;
+  readonly payload?: Uint8Array;
+  readonly payloadType?: string;
+  readonly metadata?: Uint8Array;
+  readonly tokenCount: number;
+  readonly createTime: Date;
+  readonly addTime: Date;
+  /** On the first message of a call that created or undeleted the session: a repetition of the call answers the same. */
+  readonly sessionEffect?: "created" | "undeleted";
+  /** Absent until the first update, which also sets `version`. */
+  readonly updateTime?: Date;
+  readonly version?: number;
+  /** Set when this one message was deleted, by itself: restoring the session's memory does not bring it back. */
+  readonly deleted?: true;
+  /** When the message was deleted, by itself or with its epoch. A mark of the purger, not what hides an epoch's messages. */
+  readonly deleteTime?: Date;
+  /** When the TTL index erases it. */
+  readonly expireAt?: Date;
+}
+
+export interface UserRecord {
+  /** Project and user id, see keys.ts. */
+  readonly _id: string;
+  readonly project: string;
+  readonly uid: string;
+  readonly email: string;
+  readonly firstName: string;
+  readonly lastName: string;
+  readonly metadata?: Uint8Array;
+  readonly createTime: Date;
+  readonly updateTime: Date;
+  readonly version: number;
+  /**
+   * Which sessions count: those that carry this epoch, and only while the user is live. A deleted user keeps it, so that the
+   * sessions that the deletion took can be told.
+   */
+  readonly epoch: string;
+  /** Live sessions under this epoch. */
+  readonly sessionCount: number;
+
+  /** Whether `deleteTime` is set, as a key for the indexes. */
+  readonly deleted: boolean;
+  readonly deleteTime?: Date;
+  readonly purgeTime?: Date;
+  /** Work that was begun and is not finished: the user's live sessions are to be retired, restored, or all erased. */
+  readonly task?: UserTask;
+  readonly expireAt?: Date;
+}
+
+export interface UserTask {
+  readonly kind: "retire" | "restore" | "purge";
+  /** The epoch whose sessions are meant. */
+  readonly epoch: string;
+}
+
+/** Before any time that a Timestamp can hold. */
+export const NO_TIME = new Date("0000-12-31T00:00:00.000Z");

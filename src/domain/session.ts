@@ -1,0 +1,275 @@
+import { counted, type Decision, existing, liveUser, type SessionState, uncounted } from "./decision.js";
+import {
+  etagMismatch,
+  memoryNotRestorable,
+  type SessionsError,
+  sessionAlreadyExists,
+  sessionNotDeleted,
+  sessionNotFound,
+  sessionSoftDeleted,
+} from "./errors.js";
+import { idOf } from "./keys.js";
+import { NO_TIME, type RetiredEpoch, type SessionRecord } from "./records.js";
+
+/** What only the caller of a creation knows. */
+export interface NewSession {
+  readonly key: string;
+  readonly project: string;
+  readonly uid: string;
+  readonly epoch: string;
+  readonly user: string | undefined;
+  readonly metadata: Uint8Array | undefined;
+  readonly terms: readonly string[] | undefined;
+}
+
+export function etagOf({ uid, version }: { uid: string; version: number }): string {
+  return `${uid}-${version}`;
+}
+
+export function checkEtag(record: { uid: string; version: number }, etag: string, of: EtagOwner): void {
+  if (etag !== "" && etag !== etagOf(record)) throw etagMismatch(of, etag);
+}
+
+type EtagOwner = { session_id: string } | { user_id: string };
+
+export function createSession(state: SessionState, input: NewSession): Decision<SessionRecord> {
+  const found = existing(state);
+  if (found) throw (found.deleted ? sessionSoftDeleted : sessionAlreadyExists)(idOf(input.key));
+  return born(state, input);
+}
+
+/** A new session, on top of what a purge of its predecessor may still have to erase. */
+export function born(state: SessionState, input: NewSession): Decision<SessionRecord> {
+  const owner = input.user === undefined ? undefined : liveUser(state.users, input.user);
+  const session: SessionRecord = {
+    _id: input.key,
+    project: input.project,
+    uid: input.uid,
+    user: owner?._id,
+    userEpoch: owner?.epoch,
+    metadata: input.metadata,
+    terms: input.terms,
+    createTime: state.now,
+    updateTime: state.now,
+    lastMessageTime: NO_TIME,
+    version: 1,
+    epoch: input.epoch,
+    messageCount: 0,
+    lastSequence: 0,
+    deleted: false,
+    retired: state.session?.retired,
+  };
+  return { result: session, session, users: owner ? [counted(owner, 1)] : [] };
+}
+
+export interface SessionUpdate {
+  readonly etag: string;
+  /** The key of the new user, "" for none, undefined to leave it. */
+  readonly user: string | undefined;
+  /** The new metadata out of the current one; undefined to leave it. */
+  readonly metadata: ((current: Uint8Array | undefined) => Pick<SessionRecord, "metadata" | "terms">) | undefined;
+}
+
+export function updateSession(state: SessionState, key: string, update: SessionUpdate): Decision<SessionRecord> {
+  const session = live(state, key);
+  checkEtag(session, update.etag, { session_id: idOf(key) });
+  const moves = update.user !== undefined && update.user !== (session.user ?? "");
+  const owner = moves && update.user ? liveUser(state.users, update.user) : undefined;
+  const after: SessionRecord = {
+    ...touched(session, state.now),
+    ...update.metadata?.(session.metadata),
+    ...(moves && { user: owner?._id, userEpoch: owner?.epoch }),
+  };
+  const users = moves ? [...uncounted(session, state.users), ...(owner ? [counted(owner, 1)] : [])] : [];
+  return { result: after, session: after, users };
+}
+
+export interface SessionDeletion {
+  readonly allowMissing: boolean;
+  readonly etag: string;
+  readonly retentionMs: number;
+}
+
+export function deleteSession(
+  state: SessionState,
+  key: string,
+  { allowMissing, etag, retentionMs }: SessionDeletion,
+): Decision<SessionRecord | undefined> {
+  const session = existing(state);
+  if (session === undefined || session.deleted) {
+    if (allowMissing) return { result: session };
+    throw sessionNotFound(idOf(key));
+  }
+  checkEtag(session, etag, { session_id: idOf(key) });
+  const purgeTime = new Date(state.now.getTime() + retentionMs);
+  const retired = retire(session, state.now, purgeTime);
+  const after: SessionRecord = {
+    ...touched(session, state.now),
+    deleted: true,
+    deleteTime: state.now,
+    purgeTime,
+    retired,
+    expireAt: retired ? undefined : purgeTime,
+  };
+  return { result: after, session: after, users: uncounted(session, state.users) };
+}
+
+/** Takes away memory and summary; the session lives on under a new epoch. */
+export function clearMemory(
+  state: SessionState,
+  key: string,
+  { epoch, retentionMs }: { epoch: string; retentionMs: number },
+): Decision<SessionRecord> {
+  const session = live(state, key);
+  const purgeTime = new Date(state.now.getTime() + retentionMs);
+  const after = withoutMemory({ ...session, retired: retire(session, state.now, purgeTime) }, epoch);
+  return { result: after, session: after };
+}
+
+/** Makes a deleted session live again, without its memory. */
+export function undeleteSession(state: SessionState, key: string, epoch: string): Decision<SessionRecord> {
+  return revived(state, withoutMemory(restorable(state, key), epoch));
+}
+
+/**
+ * The first step of an undelete with memory. As long as messages carry the time of their erasure the session must not
+ * live, so it claims them under a token: the marks are taken off then, and {@link finishRestore} makes it live. Nothing is
+ * visible before that, and whoever else takes the session in hand meanwhile takes the claim away.
+ *
+ * The result says whether the session is live already, as it is when it has no messages.
+ */
+export function beginRestore(
+  state: SessionState,
+  key: string,
+  token: string,
+): Decision<{ live: SessionRecord | undefined }> {
+  const session = restorable(state, key);
+  if (session.messageCount === 0) {
+    const { session: after, users } = revived(state, session);
+    return { result: { live: after }, session: after, users };
+  }
+  const { deleteTime = state.now, purgeTime = state.now } = session;
+  const claim: RetiredEpoch = {
+    epoch: session.epoch,
+    deleteTime,
+    purgeTime,
+    doneTo: 0,
+    task: "unmark",
+    token,
+    claimTime: state.now,
+  };
+  return {
+    result: { live: undefined },
+    session: { ...session, expireAt: undefined, retired: [...others(session), claim] },
+  };
+}
+
+/**
+ * The last step of an undelete with memory, when all marks are off. The result is the live session, or the error when some
+ * messages are erased already, or nothing when the claim is lost and the whole has to be begun again.
+ */
+export function finishRestore(
+  state: SessionState,
+  key: string,
+  token: string,
+): Decision<SessionRecord | SessionsError | undefined> {
+  const session = restorable(state, key);
+  const claim = session.retired?.find((entry) => entry.token === token);
+  if (claim === undefined) return { result: undefined };
+  if (state.unmarkedCount !== session.messageCount) {
+    return {
+      result: memoryNotRestorable({ session_id: idOf(key) }),
+      session: { ...session, retired: [...others(session), unclaimed(claim)] },
+    };
+  }
+  return revived(state, { ...session, retired: nonEmpty(others(session)) });
+}
+
+/** The user's key whose sessions these are, when a whole user is restored: only those that their deletion took. */
+export function isTakenBy(session: SessionRecord | undefined, user: string, epoch: string): boolean {
+  return session?.deleted === true && session.user === user && session.takenBy === epoch;
+}
+
+/** Begins the erasure of a session, from which there is no way back. The result is whether there was one to erase. */
+export function condemn(state: SessionState, isMeant: (session: SessionRecord) => boolean): Decision<boolean> {
+  const session = existing(state);
+  if (session === undefined || !isMeant(session)) return { result: false };
+  const entries = state.epochs.map(
+    (epoch): RetiredEpoch => ({ epoch, deleteTime: state.now, purgeTime: state.now, doneTo: 0, task: "erase" }),
+  );
+  return {
+    result: true,
+    session: {
+      ...session,
+      purging: true,
+      deleted: true,
+      deleteTime: session.deleteTime ?? state.now,
+      purgeTime: session.purgeTime ?? state.now,
+      expireAt: undefined,
+      retired: nonEmpty(entries),
+    },
+    users: session.deleted ? [] : uncounted(session, state.users),
+  };
+}
+
+export function live(state: SessionState, key: string): SessionRecord {
+  const session = existing(state);
+  if (session === undefined || session.deleted) throw sessionNotFound(idOf(key));
+  return session;
+}
+
+/** The session without its deletion, counted for its user again, who must be live. */
+export function revived(
+  state: SessionState,
+  session: SessionRecord,
+): Decision<SessionRecord> & { session: SessionRecord } {
+  const owner = session.user === undefined ? undefined : liveUser(state.users, session.user);
+  const after: SessionRecord = {
+    ...touched(session, state.now),
+    userEpoch: owner?.epoch,
+    deleted: false,
+    deleteTime: undefined,
+    purgeTime: undefined,
+    takenBy: undefined,
+    expireAt: undefined,
+  };
+  return { result: after, session: after, users: owner ? [counted(owner, 1)] : [] };
+}
+
+/** The session under a new epoch. A claim on the old memory ends here: its messages are to be marked after all. */
+export function withoutMemory(session: SessionRecord, epoch: string): SessionRecord {
+  return {
+    ...session,
+    epoch,
+    messageCount: 0,
+    lastMessageTime: NO_TIME,
+    summary: undefined,
+    retired: session.retired?.map((entry) => (entry.task === "unmark" ? unclaimed(entry) : entry)),
+  };
+}
+
+function restorable(state: SessionState, key: string): SessionRecord {
+  const session = existing(state);
+  if (session === undefined) throw sessionNotFound(idOf(key));
+  if (!session.deleted) throw sessionNotDeleted(idOf(key));
+  return session;
+}
+
+function touched(session: SessionRecord, now: Date): SessionRecord {
+  return { ...session, updateTime: now, version: session.version + 1 };
+}
+
+function retire(session: SessionRecord, deleteTime: Date, purgeTime: Date): SessionRecord["retired"] {
+  const entry: RetiredEpoch = { epoch: session.epoch, deleteTime, purgeTime, doneTo: 0, task: "mark" };
+  return nonEmpty([...(session.retired ?? []), ...(session.messageCount > 0 ? [entry] : [])]);
+}
+
+/** The work on an epoch whose restoration has failed, was abandoned or is not wanted any more. */
+export function unclaimed({ epoch, deleteTime, purgeTime }: RetiredEpoch): RetiredEpoch {
+  return { epoch, deleteTime, purgeTime, doneTo: 0, task: "mark" };
+}
+
+const others = (session: SessionRecord): RetiredEpoch[] =>
+  (session.retired ?? []).filter((entry) => entry.epoch !== session.epoch);
+
+const nonEmpty = (entries: RetiredEpoch[]): RetiredEpoch[] | undefined => (entries.length > 0 ? entries : undefined);

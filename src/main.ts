@@ -1,0 +1,90 @@
+import { type Config, ConfigError, readConfig } from "./config.js";
+import { LocalMongoError, startLocalMongo } from "./local/index.js";
+import { createLog } from "./observability/log.js";
+import { startServer } from "./server.js";
+import { openDatabase } from "./store/database.js";
+
+/** The process: environment, signals, exit code. Nothing else reads `process.env`. */
+
+/** EX_CONFIG of sysexits.h: the environment has mistakes. */
+const EXIT_CONFIG = 78;
+const EXIT_FAILURE = 1;
+
+function configOrExit(): Config {
+  try {
+    return readConfig(process.env, process.stdout.isTTY === true);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const mistake of error.mistakes) process.stderr.write(`configuration: ${mistake}\n`);
+    process.exit(EXIT_CONFIG);
+  }
+}
+
+async function run(config: Config): Promise<void> {
+  const log = createLog({ level: config.logLevel, format: config.logFormat });
+  // Each resource pushes its end as it opens; they run in reverse, whether the start succeeded or not.
+  const ends: (() => Promise<void>)[] = [];
+  let ending: Promise<void> | undefined;
+  const endAll = (): Promise<void> => {
+    ending ??= (async () => {
+      for (const end of ends.reverse()) {
+        await end().catch((error: unknown) => log.error({ err: error }, "an end failed"));
+      }
+    })();
+    return ending;
+  };
+  const stopOn = (signal: NodeJS.Signals): void => {
+    process.once(signal, () => {
+      log.info({ signal }, "stopping");
+      // A second signal finds the default again and ends the process at once.
+      void endAll().then(() => process.exit(0));
+    });
+  };
+  stopOn("SIGTERM");
+  stopOn("SIGINT");
+
+  try {
+    const uri = config.mongodbUri ?? (await startLocal(config, log, ends));
+    if (ending) return;
+    warnIfOpen(config, log);
+    const database = openDatabase({ uri, database: config.mongodbDatabase });
+    const server = await startServer({ ...config, database, log }, config.grpcListen);
+    ends.push(server.stop);
+    const contact = await server.firstContact;
+    if (!ending) log.info({ grpc: server.address, database: contact }, "ready");
+  } catch (error) {
+    log.fatal(startFailure(error));
+    await endAll();
+    process.exit(EXIT_FAILURE);
+  }
+}
+
+async function startLocal(
+  config: Config,
+  log: ReturnType<typeof createLog>,
+  ends: (() => Promise<void>)[],
+): Promise<string> {
+  const local = await startLocalMongo({
+    dataDir: config.dataDir,
+    env: process.env,
+    log: (line) => log.info(line),
+  });
+  ends.push(local.stop);
+  return local.uri;
+}
+
+function warnIfOpen({ grpcListen: { host } }: Config, log: ReturnType<typeof createLog>): void {
+  if (["127.0.0.1", "localhost", "[::1]"].includes(host)) return;
+  log.warn(
+    { host },
+    "this service has no authentication yet: whoever reaches this address can read and erase everything",
+  );
+}
+
+/** One line: what went wrong is either the user's to mend, and says how, or a fault, and then its first line tells most. */
+function startFailure(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return error instanceof LocalMongoError ? message : `could not start: ${message.split("\n")[0]}`;
+}
+
+await run(configOrExit());

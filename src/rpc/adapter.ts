@@ -1,0 +1,243 @@
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import {
+  status as codes,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type Metadata,
+  type MethodDefinition,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type StatusObject,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import type { Logger } from "pino";
+import type { Call } from "../domain/call.js";
+import { deadlineExceeded, shuttingDown, storageUnavailable } from "../domain/errors.js";
+import { DEFAULT_PROJECT } from "../domain/keys.js";
+import { type Decoded, decoding } from "./decoding.js";
+import { toStatus } from "./status.js";
+
+/**
+ * Between async functions or async generators and grpc-js handlers: each call gets its signal and deadline, whatever is
+ * thrown becomes one status, a stream waits for its reader. Nothing else in this project speaks to grpc-js calls.
+ */
+export type Method<Request, Response> = (
+  request: Request,
+  call: Call,
+) => Promise<Response> | AsyncGenerator<Response, void>;
+
+export interface AdapterOptions {
+  readonly log: Logger;
+  /** Ends streams, when aborted. */
+  readonly stopStreams: AbortSignal;
+  /** Ends what is still under way, when aborted. */
+  readonly stopAll: AbortSignal;
+  /** Names of methods whose work grows with what is stored: only their steps are bounded in time, not the whole. */
+  readonly unbounded: ReadonlySet<string>;
+}
+
+/** How long a call, or the next chunk of a stream, may take when its caller sets no deadline. */
+const LIMIT_MS = 10_000;
+
+/** A service ready for `server.addService`. `methods` has one function for each method of the definition, by its name there. */
+export function adapt<S extends ServiceDefinition>(
+  definition: S,
+  methods: { readonly [Name in keyof S]: Method<never, unknown> },
+  options: AdapterOptions,
+): [ServiceDefinition, UntypedServiceImplementation] {
+  const names = Object.keys(definition) as (keyof S & string)[];
+  return [
+    Object.fromEntries(
+      names.map((name) => {
+        const method = definition[name] as MethodDefinition<unknown, unknown>;
+        return [name, { ...method, requestDeserialize: decoding(method.requestDeserialize) }];
+      }),
+    ),
+    Object.fromEntries(
+      names.map((name) => {
+        const { path, responseStream } = definition[name] as MethodDefinition<unknown, unknown>;
+        const run = methods[name] as unknown as Method<unknown, unknown>;
+        const limitMs = options.unbounded.has(name) ? Number.POSITIVE_INFINITY : LIMIT_MS;
+        return [name, responseStream ? streaming(path, run, options) : unary(path, run, limitMs, options)];
+      }),
+    ),
+  ];
+}
+
+function unary(
+  path: string,
+  run: Method<unknown, unknown>,
+  limitMs: number,
+  options: AdapterOptions,
+): handleUnaryCall<Decoded<unknown>, unknown> {
+  return (call, callback) => {
+    const context = open(call, path, limitMs, [options.stopAll], options.log);
+    execute(context, call.request, (request) => context.within(run(request, context.call) as Promise<unknown>)).then(
+      (response) => {
+        context.end(codes.OK);
+        callback(null, response);
+      },
+      (error: unknown) => callback(context.fail(error)),
+    );
+  };
+}
+
+function streaming(
+  path: string,
+  run: Method<unknown, unknown>,
+  options: AdapterOptions,
+): handleServerStreamingCall<Decoded<unknown>, unknown> {
+  return (stream) => {
+    const context = open(stream, path, Number.POSITIVE_INFINITY, [options.stopStreams, options.stopAll], options.log);
+    execute(context, stream.request, (request) =>
+      pipe(run(request, context.call) as AsyncGenerator<unknown, void>, stream, context),
+    ).then(
+      () => {
+        context.end(codes.OK);
+        stream.end();
+      },
+      (error: unknown) => stream.emit("error", context.fail(error)),
+    );
+  };
+}
+
+async function execute<T>(
+  context: Context,
+  decoded: Decoded<unknown>,
+  run: (request: unknown) => Promise<T>,
+): Promise<T> {
+  if ("error" in decoded) throw decoded.error;
+  context.noteSession(decoded.request);
+  return run(decoded.request);
+}
+
+/** Writes each chunk when the reader has taken the ones before: a reader who pauses pauses the query. */
+async function pipe(
+  chunks: AsyncGenerator<unknown, void>,
+  stream: ServerWritableStream<unknown, unknown>,
+  context: Context,
+): Promise<void> {
+  const { signal } = context.call;
+  try {
+    for (;;) {
+      const next = await context.within(chunks.next(), LIMIT_MS);
+      if (next.done) return;
+      if (!stream.write(next.value)) await once(stream, "drain", { signal });
+    }
+  } catch (error) {
+    // `once` rejects with an AbortError of its own; what aborted the call says more.
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    chunks.return().catch(() => {});
+  }
+}
+
+interface Context {
+  readonly call: Call;
+  /** The promise's outcome, or the reason for which the call ends before. */
+  within<T>(promise: Promise<T>, limitMs?: number): Promise<T>;
+  noteSession(request: unknown): void;
+  end(code: number): void;
+  fail(error: unknown): Partial<StatusObject>;
+}
+
+interface IncomingCall {
+  readonly metadata: Metadata;
+  readonly cancelled: boolean;
+  getDeadline(): Date | number;
+  on(event: "cancelled", listener: () => void): unknown;
+}
+
+function open(incoming: IncomingCall, path: string, limitMs: number, stops: AbortSignal[], log: Logger): Context {
+  const started = performance.now();
+  const requestId = requestIdOf(incoming.metadata);
+  const aborter = new AbortController();
+  const clientDeadline = Number(incoming.getDeadline());
+  const deadline = Math.min(clientDeadline, Date.now() + limitMs);
+  let session: string | undefined;
+
+  const timer = timeout(deadline - Date.now(), () =>
+    aborter.abort(deadline === clientDeadline ? deadlineExceeded() : storageUnavailable(new Error("took too long"))),
+  );
+  const stop = (): void => aborter.abort(shuttingDown());
+  for (const signal of stops) {
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
+  }
+  incoming.on("cancelled", () => aborter.abort(new Cancelled()));
+
+  const end = (code: number, error?: unknown): void => {
+    clearTimeout(timer);
+    for (const signal of stops) signal.removeEventListener("abort", stop);
+    const line = {
+      method: path.slice(1),
+      code: codes[code],
+      duration_ms: Math.round((performance.now() - started) * 100) / 100,
+      session,
+      request_id: requestId,
+    };
+    if (code === codes.INTERNAL) log.error({ ...line, err: error }, "call failed");
+    else if (code === codes.UNAVAILABLE) log.warn({ ...line, cause: causeOf(error) }, "call");
+    else log.info(line, "call");
+  };
+
+  return {
+    call: { project: DEFAULT_PROJECT, signal: aborter.signal, deadline, requestId },
+    within: (promise, chunkLimitMs) => raced(promise, aborter.signal, chunkLimitMs),
+    noteSession(request) {
+      const { sessionId } = request as { sessionId?: unknown };
+      if (typeof sessionId === "string" && sessionId !== "") session = sessionId.slice(0, 256);
+    },
+    end,
+    fail(error) {
+      if (error instanceof Cancelled) {
+        end(codes.CANCELLED);
+        return { code: codes.CANCELLED, details: "The client has gone." };
+      }
+      const status = toStatus(error, requestId);
+      end(status.code, error);
+      return status;
+    },
+  };
+}
+
+/** Why a call ended whose client has gone; nobody reads its status. */
+class Cancelled extends Error {}
+
+/** Node's timers wrap around past 24.8 days, which is as good as never. */
+function timeout(ms: number, act: () => void): NodeJS.Timeout | undefined {
+  return ms > 0x7fffffff ? undefined : setTimeout(act, Math.max(ms, 0));
+}
+
+async function raced<T>(promise: Promise<T>, signal: AbortSignal, limitMs = Number.POSITIVE_INFINITY): Promise<T> {
+  if (signal.aborted) {
+    promise.catch(() => {});
+    throw signal.reason;
+  }
+  let settle = (): void => {};
+  let timer: NodeJS.Timeout | undefined;
+  const ended = new Promise<never>((_, reject) => {
+    settle = () => reject(signal.reason);
+    signal.addEventListener("abort", settle, { once: true });
+    timer = timeout(limitMs, () => reject(storageUnavailable(new Error("the next chunk took too long"))));
+  });
+  try {
+    return await Promise.race([promise, ended]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", settle);
+  }
+}
+
+/** The caller's own id for the call, when it is one that a log line can take. */
+function requestIdOf(metadata: Metadata): string {
+  const [given] = metadata.get("x-request-id");
+  return typeof given === "string" && /^[\x21-\x7e]{1,128}$/.test(given) ? given : randomUUID();
+}
+
+function causeOf(error: unknown): string | undefined {
+  return error instanceof Error && error.cause instanceof Error
+    ? `${error.cause.name}: ${error.cause.message}`
+    : undefined;
+}

@@ -1,0 +1,25 @@
+import { BinaryReader } from "@bufbuild/protobuf/wire";
+import { invalidFields, type SessionsError } from "../domain/errors.js";
+
+/** A request as it came off the wire, or what is wrong with it: a deserializer that throws would be answered with INTERNAL. */
+export type Decoded<Request> = { readonly request: Request } | { readonly error: SessionsError };
+
+/** Wraps a generated deserializer, which takes a reader as well as bytes. */
+export function decoding<Request>(decode: (reader: Buffer) => Request): (bytes: Buffer) => Decoded<Request> {
+  return (bytes) => {
+    const reader = new BinaryReader(bytes, decodeUtf8);
+    try {
+      const request = decode(reader as unknown as Buffer);
+      if (reader.pos !== reader.len) throw new RangeError("bytes are left over");
+      return { request };
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      return { error: invalidFields([{ field: "request", description: `Not a valid protobuf message: ${why}.` }]) };
+    }
+  };
+}
+
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Proto3 strings are UTF-8; replacing what is not would make two different ids one. */
+const decodeUtf8 = (bytes: Uint8Array): string => strict.decode(bytes);

@@ -1,0 +1,187 @@
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import type { Logger } from "pino";
+import { MemoryServiceService } from "../gen/sessions/v1/memory_service.js";
+import { PurgeServiceService } from "../gen/sessions/v1/purge_service.js";
+import { SessionServiceService } from "../gen/sessions/v1/session_service.js";
+import { UserServiceService } from "../gen/sessions/v1/user_service.js";
+import type { Address } from "./config.js";
+import { MAX_REQUEST_BYTES } from "./domain/limits.js";
+import { adapt } from "./rpc/adapter.js";
+import { ownStatuses } from "./rpc/own-statuses.js";
+import { createStandardServices } from "./rpc/standard-services.js";
+import { createMemoryService } from "./services/memory.js";
+import { createPurgeService } from "./services/purge.js";
+import { createPurger } from "./services/purger.js";
+import { createRestoreSession } from "./services/restoration.js";
+import { createSessionService } from "./services/session.js";
+import { createUserService } from "./services/user.js";
+import type { Database } from "./store/database.js";
+import { watchDatabase } from "./store/database-watch.js";
+import { createGroupCommit } from "./store/group-commit.js";
+import { takeLease } from "./store/lease.js";
+import { createMessageStore } from "./store/messages.js";
+import { createRetirement } from "./store/retirement.js";
+import { createSessionReader } from "./store/sessions.js";
+import { applyChanges } from "./store/transaction.js";
+import { createUserStore } from "./store/users.js";
+import { createWork } from "./store/work.js";
+
+export interface ServerDeps {
+  readonly database: Database;
+  readonly log: Logger;
+  readonly retentionMs: number;
+  readonly purgeIntervalMs: number;
+  readonly memoryWindow: number;
+  readonly shutdownGraceMs: number;
+}
+
+export interface RunningServer {
+  /** Where it listens, with the port that it really has. */
+  readonly address: string;
+  /** Resolves when the database has been reached and prepared, or has turned out to be away. */
+  readonly firstContact: Promise<"reachable" | "unreachable">;
+  /** Finishes what is under way, within the grace, and closes all that was opened. */
+  stop(): Promise<void>;
+}
+
+/** Methods whose work grows with what is stored. Each of their steps is bounded; the whole is as long as its caller waits. */
+const UNBOUNDED = new Set([
+  "undeleteSession",
+  "purgeSession",
+  "deleteUser",
+  "undeleteUser",
+  "purgeUser",
+  "purgeDeleted",
+]);
+
+/** The composition root: builds the house out of its parts and opens it. */
+export async function startServer(deps: ServerDeps, listen: Address): Promise<RunningServer> {
+  const { database, log, retentionMs } = deps;
+  const changes = createGroupCommit((group) => applyChanges(database, group));
+  const sessions = createSessionReader(database);
+  const messages = createMessageStore(database);
+  const users = createUserStore(database);
+  const retirement = createRetirement(database);
+  const restoreSession = createRestoreSession({ changes, retirement });
+  const purger = createPurger({
+    changes,
+    users,
+    retirement,
+    work: createWork(database),
+    restoreSession,
+    takeTurn: (holder) => takeLease(database, "purger", holder, deps.purgeIntervalMs),
+    intervalMs: deps.purgeIntervalMs,
+    onError: (err, message) => log.warn({ err }, message),
+  });
+
+  const stopStreams = new AbortController();
+  const stopAll = new AbortController();
+  const options = { log, stopStreams: stopStreams.signal, stopAll: stopAll.signal, unbounded: UNBOUNDED };
+  const server = new Server({
+    interceptors: [ownStatuses],
+    "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
+    // Finds clients that vanished without a word within 80 s, so that their streams do not stay for ever.
+    "grpc.keepalive_time_ms": 60_000,
+    "grpc.keepalive_timeout_ms": 20_000,
+    // Bounds what one connection may hold in the server's memory, in MB; by default it is next to unlimited.
+    "grpc-node.max_session_memory": 64,
+    "grpc.max_concurrent_streams": 1_000,
+  });
+  server.addService(
+    ...adapt(
+      SessionServiceService,
+      createSessionService({ changes, sessions, users, purger, restoreSession, retentionMs }),
+      options,
+    ),
+  );
+  server.addService(
+    ...adapt(
+      MemoryServiceService,
+      createMemoryService({ changes, sessions, messages, purger, retentionMs, memoryWindow: deps.memoryWindow }),
+      options,
+    ),
+  );
+  server.addService(
+    ...adapt(UserServiceService, createUserService({ users, retirement, purger, retentionMs }), options),
+  );
+  server.addService(...adapt(PurgeServiceService, createPurgeService({ purger, retentionMs }), options));
+  const standard = createStandardServices(SERVICE_NAMES, descriptors());
+  standard.addTo(server);
+
+  const port = await bind(server, listen);
+  const watch = watchDatabase(database, {
+    onReachable() {
+      standard.setServing(true);
+      log.info("the database is reachable");
+    },
+    onUnreachable(error) {
+      standard.setServing(false);
+      log.warn({ cause: String(error) }, "the database is not reachable; calls are answered UNAVAILABLE until it is");
+    },
+  });
+  purger.start();
+
+  const stop = async (): Promise<void> => {
+    const closing = watch.stop();
+    standard.setServing(false);
+    stopStreams.abort();
+    standard.endStreams();
+    const drained = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+    await withinGrace(drained, deps.shutdownGraceMs, () => stopAll.abort());
+    server.forceShutdown();
+    await purger.stop();
+    await changes.close();
+    await closing;
+    await database.close();
+  };
+  let stopped: Promise<void> | undefined;
+  return {
+    address: `${listen.host}:${port}`,
+    firstContact: watch.firstContact,
+    stop: () => {
+      stopped ??= stop();
+      return stopped;
+    },
+  };
+}
+
+const SERVICE_NAMES = [
+  "sessions.v1.SessionService",
+  "sessions.v1.MemoryService",
+  "sessions.v1.UserService",
+  "sessions.v1.PurgeService",
+];
+
+/** Named in package.json, because sources and build results lie at different depths. */
+function descriptors(): URL {
+  return pathToFileURL(createRequire(import.meta.url).resolve("#descriptors"));
+}
+
+function bind(server: Server, { host, port }: Address): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, boundPort) =>
+      error ? reject(error) : resolve(boundPort),
+    );
+  });
+}
+
+/** Waits for what is under way; when the grace is over has it ended, and gives the answers a moment to get out. */
+async function withinGrace(done: Promise<void>, graceMs: number, giveUp: () => void): Promise<void> {
+  if (await settles(done, graceMs)) return;
+  giveUp();
+  await settles(done, 500);
+}
+
+async function settles(done: Promise<void>, withinMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), withinMs);
+  });
+  try {
+    return await Promise.race([done.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,278 @@
+import { randomUUID } from "node:crypto";
+import type * as api from "../../gen/sessions/v1/memory_service.js";
+import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
+import type { Call } from "../domain/call.js";
+import { decodeCursor, encodeCursor, isSequencePosition } from "../domain/cursor.js";
+import { messageNotFound, sessionNotFound } from "../domain/errors.js";
+import { keyOf } from "../domain/keys.js";
+import { MAX_LAST_N, MAX_MESSAGES_PER_CALL } from "../domain/limits.js";
+import { append, deleteMessage, type NewMessage, setSummary } from "../domain/memory.js";
+import { newId } from "../domain/new-id.js";
+import type { MessageRecord, SessionRecord } from "../domain/records.js";
+import { clearMemory } from "../domain/session.js";
+import type { Cost, GroupCommit } from "../store/group-commit.js";
+import type { MessageStore } from "../store/messages.js";
+import type { SessionReader } from "../store/sessions.js";
+import { type Checks, createChecks, millisecondsOf } from "./checks.js";
+import { metadataUpdate, storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
+import { inChunks } from "./listing.js";
+import type { Purger } from "./purger.js";
+import { newSession } from "./session.js";
+
+export interface MemoryDeps {
+  readonly changes: GroupCommit;
+  readonly sessions: SessionReader;
+  readonly messages: MessageStore;
+  readonly purger: Purger;
+  readonly retentionMs: number;
+  readonly memoryWindow: number;
+}
+
+export type MemoryService = ReturnType<typeof createMemoryService>;
+
+export function createMemoryService({ changes, sessions, messages, purger, retentionMs, memoryWindow }: MemoryDeps) {
+  /** The session and one of its messages. Throws NOT_FOUND when one of them is not there. */
+  const find = async (call: Call, sessionId: string, messageId: string): Promise<MessageRecord> => {
+    const session = await sessions.get(call, keyOf(call.project, sessionId));
+    if (!session) throw sessionNotFound(sessionId);
+    const message = await messages.get(call, session, messageId);
+    if (!message) throw messageNotFound(sessionId, messageId);
+    return message;
+  };
+
+  return {
+    async addMemory(request: api.AddMemoryRequest, call: Call): Promise<api.AddMemoryResponse> {
+      checkAddMemory(request, new Date());
+      const session = newSession(call.project, request.sessionId, request.userId, request.sessionMetadata);
+      const ids = request.messages.flatMap(({ messageId }) => messageId ?? []);
+      const input = {
+        session,
+        messages: request.messages.map(toNewMessage),
+        repeatable: ids.length > 0,
+        expectedLastSequence: request.expectedLastSequence,
+      };
+      const added = await changes.submit(
+        call,
+        {
+          session: session.key,
+          users: (found) => (found === undefined ? [session.user] : found.deleted ? [found.user] : []),
+          perhapsUsers: [session.user],
+          perhapsMessages: ids,
+          decide: (state) => append(state, input),
+        },
+        costOf(input.messages),
+      );
+      return {
+        messages: added.messages.map(({ createTime, ...message }) => ({
+          ...message,
+          createTime: toTimestamp(createTime),
+        })),
+        sessionCreated: added.created,
+        sessionUndeleted: added.undeleted,
+      };
+    },
+
+    async getMemory({ sessionId, lastN }: api.GetMemoryRequest, call: Call): Promise<api.GetMemoryResponse> {
+      const checks = createChecks();
+      checks.id("session_id", sessionId);
+      checks.count("last_n", lastN);
+      checks.done();
+
+      const limit = lastN > 0 ? Math.min(lastN, MAX_LAST_N) : memoryWindow;
+      for (;;) {
+        const session = await sessions.get(call, keyOf(call.project, sessionId));
+        if (!session) return { messages: [], summary: undefined, session: undefined };
+        const after = lastN > 0 ? 0 : (session.summary?.recentSequence ?? 0);
+        const newest = await messages.newest(call, session, after, limit);
+        // Fewer than the session counts: some were deleted since it was read, and some of those perhaps erased already.
+        const isWhole = newest.length === limit || (after === 0 && newest.length === session.messageCount);
+        if (!isWhole && !(await isUnchanged(call, session))) continue;
+        return {
+          messages: newest.reverse().map(toMessage),
+          summary: session.summary && toSummary(session.summary),
+          session: toSession(session),
+        };
+      }
+    },
+
+    async *listMessages(request: api.ListMessagesRequest, call: Call): AsyncGenerator<api.ListMessagesResponse> {
+      const { sessionId, descending } = request;
+      const checks = createChecks();
+      checks.id("session_id", sessionId);
+      checks.count("limit", request.limit);
+      checks.count("chunk_size", request.chunkSize);
+      checks.done();
+
+      const key = keyOf(call.project, sessionId);
+      const identity = ["messages", key, descending];
+      const from = decodeCursor(identity, request.cursor, isSequencePosition);
+      const session = await sessions.get(call, key);
+      if (!session) return;
+
+      const pages = {
+        async read(position: [number] | undefined, limit: number): Promise<MessageRecord[]> {
+          const page = await messages.page(call, session, { after: position?.[0], descending, limit });
+          // What is retired may be erased in the midst of a page, so a page counts only while its memory still does.
+          return page.length > 0 && !(await sessions.isCurrent(call, session)) ? [] : page;
+        },
+        positionOf: ({ sequence }: MessageRecord): [number] => [sequence],
+        sizeOf: (message: MessageRecord) => bytesOf(message),
+      };
+      for await (const { items, next } of inChunks(pages, from, request)) {
+        yield { messages: items.map(toMessage), nextCursor: next ? encodeCursor(identity, next) : "" };
+      }
+    },
+
+    async getMessage({ sessionId, messageId }: api.GetMessageRequest, call: Call): Promise<api.GetMessageResponse> {
+      checkIds(sessionId, messageId);
+      return { message: toMessage(await find(call, sessionId, messageId)) };
+    },
+
+    async updateMessage(request: api.UpdateMessageRequest, call: Call): Promise<api.UpdateMessageResponse> {
+      const { sessionId, messageId, metadataMode, tokenCount } = request;
+      const checks = createChecks();
+      checks.id("session_id", sessionId);
+      checks.id("message_id", messageId);
+      checks.metadata("metadata", request.metadata);
+      checks.oneOf("metadata_mode", metadataMode, MetadataMode);
+      checks.count("token_count", tokenCount);
+      checks.done();
+
+      const update = metadataUpdate(request.metadata, metadataMode);
+      for (;;) {
+        const before = await find(call, sessionId, messageId);
+        const after = {
+          ...before,
+          metadata: update ? storedMetadata(update(before.metadata)) : before.metadata,
+          tokenCount: tokenCount ?? before.tokenCount,
+          updateTime: new Date(),
+          version: (before.version ?? 0) + 1,
+        };
+        const { metadata, updateTime, version } = after;
+        if (await messages.replace(call, before, { metadata, tokenCount: after.tokenCount, updateTime, version })) {
+          return { message: toMessage(after) };
+        }
+      }
+    },
+
+    async deleteMessage(request: api.DeleteMessageRequest, call: Call): Promise<api.DeleteMessageResponse> {
+      const { sessionId, messageId } = request;
+      checkIds(sessionId, messageId);
+      const key = keyOf(call.project, sessionId);
+      const message = await changes.submit(call, {
+        session: key,
+        messages: [messageId],
+        newest: true,
+        decide: (state) => deleteMessage(state, key, messageId, retentionMs),
+      });
+      return { message: toMessage(message) };
+    },
+
+    async clearMemory({ sessionId }: api.ClearMemoryRequest, call: Call): Promise<api.ClearMemoryResponse> {
+      const checks = createChecks();
+      checks.id("session_id", sessionId);
+      checks.done();
+      const key = keyOf(call.project, sessionId);
+      const epoch = newId();
+      const session = await changes.submit(call, {
+        session: key,
+        decide: (state) => clearMemory(state, key, { epoch, retentionMs }),
+      });
+      if (session.retired) purger.nudge(key);
+      return { session: toSession(session) };
+    },
+
+    async setSummary(request: api.SetSummaryRequest, call: Call): Promise<api.SetSummaryResponse> {
+      const { sessionId, content, recentMessageId, metadata, tokenCount } = request;
+      const checks = createChecks();
+      checks.id("session_id", sessionId);
+      checks.content("content", content);
+      checks.id("recent_message_id", recentMessageId);
+      checks.metadata("metadata", metadata);
+      checks.count("token_count", tokenCount);
+      checks.done();
+
+      const key = keyOf(call.project, sessionId);
+      const summary = { content, recentMessageId, metadata: storedMetadata(metadata), tokenCount };
+      const record = await changes.submit(call, {
+        session: key,
+        messages: [recentMessageId],
+        decide: (state) => setSummary(state, key, summary),
+      });
+      return { summary: toSummary(record) };
+    },
+  };
+
+  async function isUnchanged(call: Call, { _id, epoch, lastSequence, messageCount, summary }: SessionRecord) {
+    const now = await sessions.get(call, _id);
+    return (
+      now?.epoch === epoch &&
+      now.lastSequence === lastSequence &&
+      now.messageCount === messageCount &&
+      now.summary?.createTime.getTime() === summary?.createTime.getTime()
+    );
+  }
+}
+
+function checkIds(sessionId: string, messageId: string): void {
+  const checks = createChecks();
+  checks.id("session_id", sessionId);
+  checks.id("message_id", messageId);
+  checks.done();
+}
+
+function checkAddMemory(request: api.AddMemoryRequest, now: Date): void {
+  const checks = createChecks();
+  checks.id("session_id", request.sessionId);
+  checks.optionalId("user_id", request.userId);
+  checks.metadata("session_metadata", request.sessionMetadata);
+  checks.count("expected_last_sequence", request.expectedLastSequence);
+  checks.size("messages", request.messages.length, { min: 0, max: MAX_MESSAGES_PER_CALL });
+  const seen = new Set<string>();
+  for (const [index, message] of request.messages.slice(0, MAX_MESSAGES_PER_CALL).entries()) {
+    checkMessage(checks, `messages[${index}]`, message, now);
+    if (message.messageId === undefined) continue;
+    if (seen.has(message.messageId)) {
+      checks.fail(`messages[${index}].message_id`, "Comes twice in this call: give each message an id of its own.");
+    }
+    seen.add(message.messageId);
+  }
+  checks.done();
+}
+
+function checkMessage(checks: Checks, path: string, message: api.NewMessage, now: Date): void {
+  checks.optionalId(`${path}.message_id`, message.messageId);
+  checks.text(`${path}.role`, message.role);
+  checks.oneOf(`${path}.role_type`, message.roleType, RoleType);
+  checks.content(`${path}.content`, message.content);
+  checks.payload(`${path}.payload`, message.payload);
+  checks.text(`${path}.payload_type`, message.payloadType);
+  checks.metadata(`${path}.metadata`, message.metadata);
+  checks.count(`${path}.token_count`, message.tokenCount);
+  checks.time(`${path}.create_time`, message.createTime, now);
+}
+
+function toNewMessage(message: api.NewMessage): NewMessage {
+  return {
+    messageId: message.messageId ?? randomUUID(),
+    role: message.role,
+    roleType: message.roleType,
+    content: message.content,
+    payload: message.payload.length > 0 ? message.payload : undefined,
+    payloadType: message.payloadType || undefined,
+    metadata: storedMetadata(message.metadata),
+    tokenCount: message.tokenCount,
+    createTime: message.createTime && new Date(millisecondsOf(message.createTime)),
+  };
+}
+
+/** A message on the wire, without its ids, texts and metadata. */
+const MESSAGE_BYTES = 100;
+
+function bytesOf(message: { content: string; payload?: Uint8Array; metadata?: Uint8Array }): number {
+  return MESSAGE_BYTES + message.content.length + (message.payload?.length ?? 0) + (message.metadata?.length ?? 0);
+}
+
+function costOf(messages: readonly NewMessage[]): Cost {
+  return { messages: messages.length, bytes: messages.reduce((sum, message) => sum + bytesOf(message), 0) };
+}

@@ -1,0 +1,219 @@
+import { randomUUID } from "node:crypto";
+import type { Call } from "../domain/call.js";
+import { SessionsError } from "../domain/errors.js";
+import { DEFAULT_PROJECT } from "../domain/keys.js";
+import type { SessionRecord, UserRecord } from "../domain/records.js";
+import { condemn } from "../domain/session.js";
+import { condemnUser } from "../domain/user.js";
+import type { GroupCommit } from "../store/group-commit.js";
+import type { Retirement } from "../store/retirement.js";
+import type { UserStore } from "../store/users.js";
+import type { Work } from "../store/work.js";
+import type { RestoreSession } from "./restoration.js";
+
+/**
+ * Erases what is due, on demand and by its own rhythm, and finishes what was begun and broken off. Every step looks again at
+ * the document that it is about before it does anything that cannot be undone.
+ */
+export interface Purger {
+  /** Erases a session and its memory when `isMeant` still holds. The answer is how many messages, or nothing. */
+  purgeSession(call: Call, key: string, isMeant: (session: SessionRecord) => boolean): Promise<number | undefined>;
+  /** Erases a user with all their sessions when `isMeant` still holds. */
+  purgeUser(
+    call: Call,
+    key: string,
+    isMeant: (user: UserRecord) => boolean,
+  ): Promise<{ sessions: number; messages: number } | undefined>;
+  /** Erases, or counts, what was deleted at least this long ago. */
+  purgeDeleted(call: Call, olderThanMs: number, dryRun: boolean): Promise<Purged>;
+  /** Brings the sessions back that an undeleted user's deletion took. */
+  restoreSessionsOf(call: Call, user: UserRecord): Promise<void>;
+  /** Has the housekeeping after a deletion done soon, in the background. It would be done by the next pass anyway. */
+  nudge(session: string): void;
+  nudgeUser(user: UserRecord): void;
+  /** One pass over all that is to be done. */
+  pass(): Promise<void>;
+  start(): void;
+  stop(): Promise<void>;
+}
+
+export interface Purged {
+  readonly sessions: number;
+  readonly messages: number;
+  readonly users: number;
+}
+
+export interface PurgerDeps {
+  readonly changes: GroupCommit;
+  readonly users: UserStore;
+  readonly retirement: Retirement;
+  readonly work: Work;
+  readonly restoreSession: RestoreSession;
+  /** Whether this process may make a pass now; it spares work when there are several. */
+  readonly takeTurn: (holder: string) => Promise<boolean>;
+  readonly intervalMs: number;
+  readonly onError: (error: unknown, message: string) => void;
+}
+
+export function createPurger(deps: PurgerDeps): Purger {
+  const { changes, users, retirement, work, restoreSession } = deps;
+  const stopping = new AbortController();
+  const background: Call = {
+    project: DEFAULT_PROJECT,
+    signal: stopping.signal,
+    deadline: Number.POSITIVE_INFINITY,
+    requestId: "purger",
+  };
+  const holder = randomUUID();
+  const nudged = new Set<() => Promise<void>>();
+  let running: Promise<void> = Promise.resolve();
+  let timer: NodeJS.Timeout | undefined;
+
+  async function purgeSession(call: Call, key: string, isMeant: (session: SessionRecord) => boolean) {
+    const condemned = await changes.submit(call, {
+      session: key,
+      users: (session) => [session?.user],
+      epochs: true,
+      decide: (state) => condemn(state, isMeant),
+    });
+    return condemned ? retirement.erase(key) : undefined;
+  }
+
+  async function purgeUser(call: Call, key: string, isMeant: (user: UserRecord) => boolean) {
+    const user = await users.change(call, key, (found, now) => condemnUser(found, isMeant, now));
+    return user && finishPurge(call, user);
+  }
+
+  async function finishPurge(call: Call, user: UserRecord) {
+    await retirement.retireSessionsOf(user);
+    const purged = { sessions: 0, messages: 0 };
+    for await (const key of work.sessionsOf(user._id)) {
+      const messages = await purgeSession(call, key, (session) => session.user === user._id);
+      purged.messages += messages ?? (await retirement.erase(key));
+      if (messages !== undefined) purged.sessions += 1;
+    }
+    await retirement.eraseUser(user._id);
+    return purged;
+  }
+
+  async function restoreSessionsOf(call: Call, user: UserRecord): Promise<void> {
+    const { task } = user;
+    if (task?.kind !== "restore") return;
+    for await (const key of work.sessionsTakenWith(user._id, task.epoch)) {
+      try {
+        await restoreSession(call, key, { user: user._id, epoch: task.epoch });
+      } catch (error) {
+        // A session whose erasure has begun stays deleted; a user who was deleted again takes the rest along.
+        if (!(error instanceof SessionsError && error.code === "FAILED_PRECONDITION")) throw error;
+        if (error.reason === "USER_NOT_FOUND") return;
+      }
+    }
+    await users.finish(user._id, task);
+  }
+
+  async function finishTask(user: UserRecord): Promise<void> {
+    if (user.task?.kind === "purge") await finishPurge(background, user);
+    else if (user.task?.kind === "restore") await restoreSessionsOf(background, user);
+    else if (user.deleted) {
+      await retirement.retireSessionsOf(user);
+      for await (const key of work.sessionsOf(user._id)) await retirement.mark(key);
+      await retirement.release(user);
+    }
+  }
+
+  /** Does each of them; what fails on one is logged and left for the next pass, unless the database is away. */
+  async function each<T>(items: AsyncIterable<T>, act: (item: T) => Promise<unknown>): Promise<void> {
+    for await (const item of items) {
+      if (stopping.signal.aborted) return;
+      try {
+        await act(item);
+      } catch (error) {
+        if (error instanceof SessionsError && error.code === "UNAVAILABLE") throw error;
+        deps.onError(error, "purging one item failed; the next pass tries again");
+      }
+    }
+  }
+
+  async function pass(): Promise<void> {
+    await each(work.usersWithTask(), finishTask);
+    await each(work.sessionsToMark(), retirement.mark);
+    await each(work.sessionsToErase(), retirement.erase);
+    const now = await work.now();
+    const isDue = (record: SessionRecord | UserRecord): boolean =>
+      record.deleted && record.purgeTime !== undefined && record.purgeTime <= now;
+    await each(work.usersDue(now), (key) => purgeUser(background, key, isDue));
+    await each(work.sessionsDue(now), (key) => purgeSession(background, key, isDue));
+  }
+
+  /** Nudges and passes run one after the other: housekeeping is to be a small part of the database's load. */
+  const enqueue = (run: () => Promise<void>): void => {
+    running = running
+      .then(() => (stopping.signal.aborted ? undefined : run()))
+      .catch((error: unknown) => {
+        if (!stopping.signal.aborted) deps.onError(error, "a pass of the purger failed; the next one tries again");
+      });
+  };
+
+  const schedule = (): void => {
+    if (stopping.signal.aborted) return;
+    // Spread, so that processes started together do not all ask for their turn at once.
+    const delay = deps.intervalMs * (0.75 + Math.random() / 2);
+    timer = setTimeout(() => {
+      enqueue(async () => {
+        if (await deps.takeTurn(holder)) await pass();
+      });
+      running.finally(schedule);
+    }, delay);
+  };
+
+  const nudge = (run: () => Promise<void>): void => {
+    nudged.add(run);
+    if (nudged.size > 1) return;
+    enqueue(async () => {
+      for (const next of nudged) {
+        nudged.delete(next);
+        await next();
+      }
+    });
+  };
+
+  return {
+    purgeSession,
+    purgeUser,
+    restoreSessionsOf,
+    async purgeDeleted(call, olderThanMs, dryRun) {
+      const upTo = new Date((await work.now()).getTime() - olderThanMs);
+      await each(work.sessionsToMark(), retirement.mark);
+      if (dryRun) return work.countDeleted(call.project, upTo);
+
+      const isMeant = (record: SessionRecord | UserRecord): boolean =>
+        record.deleted && record.deleteTime !== undefined && record.deleteTime <= upTo;
+      const purged = { sessions: 0, messages: 0, users: 0 };
+      for await (const key of work.usersDeleted(call.project, upTo)) {
+        const theirs = await purgeUser(call, key, isMeant);
+        if (!theirs) continue;
+        purged.users += 1;
+        purged.sessions += theirs.sessions;
+        purged.messages += theirs.messages;
+      }
+      for await (const key of work.sessionsDeleted(call.project, upTo)) {
+        const messages = await purgeSession(call, key, isMeant);
+        if (messages === undefined) continue;
+        purged.sessions += 1;
+        purged.messages += messages;
+      }
+      purged.messages += await retirement.eraseMessages(call.project, upTo);
+      return purged;
+    },
+    nudge: (session) => nudge(() => retirement.mark(session)),
+    nudgeUser: (user) => nudge(() => finishTask(user)),
+    pass,
+    start: schedule,
+    async stop() {
+      clearTimeout(timer);
+      stopping.abort();
+      await running;
+      clearTimeout(timer);
+    },
+  };
+}

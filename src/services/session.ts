@@ -1,0 +1,229 @@
+import { randomUUID } from "node:crypto";
+import { MetadataMode } from "../../gen/sessions/v1/resources.js";
+import type * as api from "../../gen/sessions/v1/session_service.js";
+import { SessionOrder } from "../../gen/sessions/v1/session_service.js";
+import type { Call } from "../domain/call.js";
+import { decodeCursor, encodeCursor, isTimePosition } from "../domain/cursor.js";
+import { sessionNotFound } from "../domain/errors.js";
+import type { JsonObject } from "../domain/json.js";
+import { idOf, keyOf } from "../domain/keys.js";
+import { MAX_BATCH_IDS } from "../domain/limits.js";
+import { canonicalJson, contains } from "../domain/metadata.js";
+import { filterTerms, indexTerms } from "../domain/metadata-terms.js";
+import { newId } from "../domain/new-id.js";
+import type { SessionRecord } from "../domain/records.js";
+import { createSession, deleteSession, undeleteSession, updateSession } from "../domain/session.js";
+import type { GroupCommit } from "../store/group-commit.js";
+import type { SessionListing, SessionReader, SessionOrder as StoredOrder } from "../store/sessions.js";
+import type { UserStore } from "../store/users.js";
+import { createChecks, millisecondsOf } from "./checks.js";
+import { loadedMetadata, metadataUpdate, storedMetadata, toSession } from "./convert.js";
+import { inChunks } from "./listing.js";
+import type { Purger } from "./purger.js";
+import type { RestoreSession } from "./restoration.js";
+
+export interface SessionDeps {
+  readonly changes: GroupCommit;
+  readonly sessions: SessionReader;
+  readonly users: UserStore;
+  readonly purger: Purger;
+  readonly restoreSession: RestoreSession;
+  readonly retentionMs: number;
+}
+
+export type SessionService = ReturnType<typeof createSessionService>;
+
+export function createSessionService({ changes, sessions, users, purger, restoreSession, retentionMs }: SessionDeps) {
+  return {
+    async createSession(request: api.CreateSessionRequest, call: Call): Promise<api.CreateSessionResponse> {
+      const { sessionId, userId, metadata } = request;
+      const checks = createChecks();
+      checks.id("session_id", sessionId);
+      checks.optionalId("user_id", userId);
+      checks.metadata("metadata", metadata);
+      checks.done();
+
+      const input = newSession(call.project, sessionId, userId, metadata);
+      const session = await changes.submit(call, {
+        session: input.key,
+        users: () => [input.user],
+        decide: (state) => createSession(state, input),
+      });
+      return { session: toSession(session) };
+    },
+
+    async getSession({ sessionId, showDeleted }: api.GetSessionRequest, call: Call): Promise<api.GetSessionResponse> {
+      checkSessionId(sessionId);
+      const session = await sessions.get(call, keyOf(call.project, sessionId), showDeleted);
+      if (!session) throw sessionNotFound(sessionId);
+      return { session: toSession(session) };
+    },
+
+    async batchGetSessions(
+      { sessionIds }: api.BatchGetSessionsRequest,
+      call: Call,
+    ): Promise<api.BatchGetSessionsResponse> {
+      const checks = createChecks();
+      checks.size("session_ids", sessionIds.length, { min: 1, max: MAX_BATCH_IDS });
+      for (const [index, sessionId] of sessionIds.slice(0, MAX_BATCH_IDS).entries()) {
+        checks.id(`session_ids[${index}]`, sessionId);
+      }
+      checks.done();
+
+      const keys = sessionIds.map((sessionId) => keyOf(call.project, sessionId));
+      const found = new Map((await sessions.getMany(call, keys)).map((session) => [session._id, session]));
+      return {
+        sessions: keys.flatMap((key) => found.get(key) ?? []).map(toSession),
+        missingSessionIds: keys.filter((key) => !found.has(key)).map(idOf),
+      };
+    },
+
+    async updateSession(request: api.UpdateSessionRequest, call: Call): Promise<api.UpdateSessionResponse> {
+      const { sessionId, userId, etag, metadataMode } = request;
+      const checks = createChecks();
+      checks.id("session_id", sessionId);
+      if (userId) checks.id("user_id", userId);
+      checks.metadata("metadata", request.metadata);
+      checks.oneOf("metadata_mode", metadataMode, MetadataMode);
+      checks.etag("etag", etag);
+      checks.done();
+
+      const key = keyOf(call.project, sessionId);
+      const user = userId && keyOf(call.project, userId);
+      const apply = metadataUpdate(request.metadata, metadataMode);
+      const metadata = apply && ((current: Uint8Array | undefined) => stored(call.project, apply(current)));
+      const session = await changes.submit(call, {
+        session: key,
+        users: (found) => (user === undefined ? [] : [found?.user, user]),
+        perhapsUsers: [user],
+        decide: (state) => updateSession(state, key, { etag, user, metadata }),
+      });
+      return { session: toSession(session) };
+    },
+
+    async deleteSession(request: api.DeleteSessionRequest, call: Call): Promise<api.DeleteSessionResponse> {
+      const { sessionId, allowMissing, etag } = request;
+      const checks = createChecks();
+      checks.id("session_id", sessionId);
+      checks.etag("etag", etag);
+      checks.done();
+
+      const key = keyOf(call.project, sessionId);
+      const session = await changes.submit(call, {
+        session: key,
+        users: (found) => [found?.user],
+        decide: (state) => deleteSession(state, key, { allowMissing, etag, retentionMs }),
+      });
+      if (session?.retired) purger.nudge(key);
+      return { session: session && toSession(session) };
+    },
+
+    async undeleteSession(request: api.UndeleteSessionRequest, call: Call): Promise<api.UndeleteSessionResponse> {
+      const { sessionId, restoreMemory } = request;
+      checkSessionId(sessionId);
+      const key = keyOf(call.project, sessionId);
+      const epoch = newId();
+      const session = restoreMemory
+        ? await restoreSession(call, key)
+        : await changes.submit(call, {
+            session: key,
+            users: (found) => [found?.user],
+            decide: (state) => undeleteSession(state, key, epoch),
+          });
+      return { session: session && toSession(session) };
+    },
+
+    async purgeSession({ sessionId }: api.PurgeSessionRequest, call: Call): Promise<api.PurgeSessionResponse> {
+      checkSessionId(sessionId);
+      const purgedMessages = await purger.purgeSession(call, keyOf(call.project, sessionId), () => true);
+      if (purgedMessages === undefined) throw sessionNotFound(sessionId);
+      return { purgedMessages };
+    },
+
+    async *listSessions(request: api.ListSessionsRequest, call: Call): AsyncGenerator<api.ListSessionsResponse> {
+      const { userId, metadata = {}, createdAfter, createdBefore, order, descending, showDeleted } = request;
+      const checks = createChecks();
+      checks.count("limit", request.limit);
+      checks.count("chunk_size", request.chunkSize);
+      checks.optionalId("user_id", userId);
+      checks.metadata("metadata", metadata);
+      checks.time("created_after", createdAfter);
+      checks.time("created_before", createdBefore);
+      checks.oneOf("order", order, SessionOrder);
+      checks.done();
+
+      const listing: SessionListing = {
+        project: call.project,
+        user: userId === undefined ? undefined : keyOf(call.project, userId),
+        terms: filterTerms(call.project, metadata),
+        createdAfter: createdAfter && new Date(millisecondsOf(createdAfter)),
+        // Stored times are whole milliseconds, so what is before a part of one includes that one.
+        createdBefore:
+          createdBefore && new Date(millisecondsOf({ ...createdBefore, nanos: createdBefore.nanos + 999_999 })),
+        order: ORDERS[order],
+        descending,
+        showDeleted,
+      };
+      const identity = ["sessions", listing, canonicalJson(metadata)];
+      const from = decodeCursor(identity, request.cursor, isTimePosition);
+
+      // A user's sessions vanish with the user, also while they are still being retired one by one.
+      if (listing.user && !showDeleted && (await users.get(call, listing.user))?.deleted) return;
+
+      const pages = {
+        read: (after: [number, string] | undefined, limit: number) => sessions.page(call, listing, after, limit),
+        positionOf: (session: SessionRecord): [number, string] => [session[listing.order].getTime(), session._id],
+        sizeOf: (session: SessionRecord) => SESSION_BYTES + session._id.length + (session.metadata?.length ?? 0),
+        includes: (session: SessionRecord) =>
+          listing.terms.length === 0 || contains(loadedMetadata(session.metadata), metadata),
+      };
+      for await (const { items, next } of inChunks(pages, from, request)) {
+        yield { sessions: items.map(toSession), nextCursor: next ? encodeCursor(identity, next) : "" };
+      }
+    },
+  };
+}
+
+/** What is needed to create a session, which AddMemory does too. */
+export function newSession(
+  project: string,
+  sessionId: string,
+  userId: string | undefined,
+  metadata: JsonObject | undefined,
+) {
+  return {
+    key: keyOf(project, sessionId),
+    project,
+    uid: randomUUID(),
+    epoch: newId(),
+    user: userId === undefined ? undefined : keyOf(project, userId),
+    ...stored(project, metadata ?? {}),
+  };
+}
+
+function stored(
+  project: string,
+  metadata: JsonObject,
+): Pick<SessionRecord, "metadata" | "terms"> & {
+  metadata: Uint8Array | undefined;
+  terms: readonly string[] | undefined;
+} {
+  const bytes = storedMetadata(metadata);
+  return { metadata: bytes, terms: bytes && indexTerms(project, metadata) };
+}
+
+function checkSessionId(sessionId: string): void {
+  const checks = createChecks();
+  checks.id("session_id", sessionId);
+  checks.done();
+}
+
+/** A session on the wire, without its ids and metadata. */
+const SESSION_BYTES = 200;
+
+const ORDERS: Record<SessionOrder, StoredOrder> = {
+  [SessionOrder.SESSION_ORDER_UNSPECIFIED]: "createTime",
+  [SessionOrder.SESSION_ORDER_CREATE_TIME]: "createTime",
+  [SessionOrder.SESSION_ORDER_UPDATE_TIME]: "updateTime",
+  [SessionOrder.SESSION_ORDER_LAST_MESSAGE_TIME]: "lastMessageTime",
+};

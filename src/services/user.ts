@@ -1,0 +1,155 @@
+import { randomUUID } from "node:crypto";
+import { MetadataMode } from "../../gen/sessions/v1/resources.js";
+import type * as api from "../../gen/sessions/v1/user_service.js";
+import type { Call } from "../domain/call.js";
+import { decodeCursor, encodeCursor, isTimePosition } from "../domain/cursor.js";
+import { userAlreadyExists, userNotFound } from "../domain/errors.js";
+import { keyOf } from "../domain/keys.js";
+import { newId } from "../domain/new-id.js";
+import type { UserRecord } from "../domain/records.js";
+import { deleteUser, live, undeleteUser, updateUser } from "../domain/user.js";
+import type { Retirement } from "../store/retirement.js";
+import type { UserStore } from "../store/users.js";
+import { createChecks } from "./checks.js";
+import { metadataUpdate, storedMetadata, toUser } from "./convert.js";
+import { inChunks } from "./listing.js";
+import type { Purger } from "./purger.js";
+
+export interface UserDeps {
+  readonly users: UserStore;
+  readonly retirement: Retirement;
+  readonly purger: Purger;
+  readonly retentionMs: number;
+}
+
+export type UserService = ReturnType<typeof createUserService>;
+
+export function createUserService({ users, retirement, purger, retentionMs }: UserDeps) {
+  return {
+    async createUser(request: api.CreateUserRequest, call: Call): Promise<api.CreateUserResponse> {
+      const { userId, email, firstName, lastName, metadata } = request;
+      const checks = createChecks();
+      checks.id("user_id", userId);
+      checks.text("email", email);
+      checks.text("first_name", firstName);
+      checks.text("last_name", lastName);
+      checks.metadata("metadata", metadata);
+      checks.done();
+
+      const now = new Date();
+      const user: UserRecord = {
+        _id: keyOf(call.project, userId),
+        project: call.project,
+        uid: randomUUID(),
+        email,
+        firstName,
+        lastName,
+        metadata: storedMetadata(metadata),
+        createTime: now,
+        updateTime: now,
+        version: 1,
+        epoch: newId(),
+        sessionCount: 0,
+        deleted: false,
+      };
+      if (!(await users.insert(call, user))) throw userAlreadyExists(userId);
+      return { user: toUser(user) };
+    },
+
+    async getUser({ userId }: api.GetUserRequest, call: Call): Promise<api.GetUserResponse> {
+      checkUserId(userId);
+      const key = keyOf(call.project, userId);
+      return { user: toUser(live(await users.get(call, key), key)) };
+    },
+
+    async updateUser(request: api.UpdateUserRequest, call: Call): Promise<api.UpdateUserResponse> {
+      const { userId, email, firstName, lastName, metadataMode, etag } = request;
+      const checks = createChecks();
+      checks.id("user_id", userId);
+      checks.text("email", email);
+      checks.text("first_name", firstName);
+      checks.text("last_name", lastName);
+      checks.metadata("metadata", request.metadata);
+      checks.oneOf("metadata_mode", metadataMode, MetadataMode);
+      checks.etag("etag", etag);
+      checks.done();
+
+      const key = keyOf(call.project, userId);
+      const apply = metadataUpdate(request.metadata, metadataMode);
+      const update = {
+        etag,
+        fields: {
+          ...(email !== undefined && { email }),
+          ...(firstName !== undefined && { firstName }),
+          ...(lastName !== undefined && { lastName }),
+        },
+        metadata: apply && ((current: Uint8Array | undefined) => storedMetadata(apply(current))),
+      };
+      return { user: toUser(await users.change(call, key, (user, now) => updateUser(user, key, update, now))) };
+    },
+
+    async deleteUser({ userId }: api.DeleteUserRequest, call: Call): Promise<api.DeleteUserResponse> {
+      checkUserId(userId);
+      const key = keyOf(call.project, userId);
+      // Whoever is told that the user is gone, also by NOT_FOUND, must not find any of their sessions.
+      const before = await users.get(call, key);
+      if (before?.task?.kind === "retire") await retirement.retireSessionsOf(before);
+      const user = await users.change(call, key, (found, now) => deleteUser(found, key, { retentionMs }, now));
+      await retirement.retireSessionsOf(user);
+      purger.nudgeUser(user);
+      return { user: toUser(user) };
+    },
+
+    async undeleteUser(request: api.UndeleteUserRequest, call: Call): Promise<api.UndeleteUserResponse> {
+      const { userId, restoreSessions } = request;
+      checkUserId(userId);
+      const key = keyOf(call.project, userId);
+      for (;;) {
+        const before = await users.get(call, key);
+        if (before?.task?.kind === "retire") await retirement.retireSessionsOf(before);
+        const user = await users.change(call, key, (found, now) =>
+          found?.version === before?.version
+            ? undeleteUser(found, key, { epoch: newId(), restoreSessions }, now)
+            : undefined,
+        );
+        if (user === undefined) continue;
+        if (restoreSessions) await purger.restoreSessionsOf(call, user);
+        return { user: toUser(live(await users.get(call, key), key)) };
+      }
+    },
+
+    async purgeUser({ userId }: api.PurgeUserRequest, call: Call): Promise<api.PurgeUserResponse> {
+      checkUserId(userId);
+      const purged = await purger.purgeUser(call, keyOf(call.project, userId), () => true);
+      if (!purged) throw userNotFound(userId);
+      return { purgedSessions: purged.sessions, purgedMessages: purged.messages };
+    },
+
+    async *listUsers(request: api.ListUsersRequest, call: Call): AsyncGenerator<api.ListUsersResponse> {
+      const checks = createChecks();
+      checks.count("limit", request.limit);
+      checks.count("chunk_size", request.chunkSize);
+      checks.done();
+
+      const identity = ["users", call.project];
+      const from = decodeCursor(identity, request.cursor, isTimePosition);
+      const pages = {
+        read: (after: [number, string] | undefined, limit: number) => users.page(call, after, limit),
+        positionOf: (user: UserRecord): [number, string] => [user.createTime.getTime(), user._id],
+        sizeOf: (user: UserRecord) => USER_BYTES + (user.metadata?.length ?? 0),
+      };
+      for await (const { items, next } of inChunks(pages, from, request)) {
+        yield { users: items.map(toUser), nextCursor: next ? encodeCursor(identity, next) : "" };
+      }
+    },
+  };
+}
+
+function checkUserId(userId: string): void {
+  const checks = createChecks();
+  checks.id("user_id", userId);
+  checks.done();
+}
+
+/** A user on the wire, without metadata. */
+const USER_BYTES = 500;

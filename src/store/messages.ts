@@ -1,0 +1,73 @@
+import type { Call } from "../domain/call.js";
+import { messageKeyOf } from "../domain/keys.js";
+import type { MessageRecord, SessionRecord } from "../domain/records.js";
+import { bounded, type Database } from "./database.js";
+import { translated } from "./driver-errors.js";
+import { readPage } from "./paging.js";
+
+/**
+ * Reads of messages, and the one change of a message that leaves its session as it is. All of them go by the epoch of a session
+ * document that the caller has read: a message counts only under its session's current epoch.
+ */
+export interface MessageStore {
+  get(call: Call, memory: Memory, messageId: string): Promise<MessageRecord | undefined>;
+  /** The newest messages up to the session's last one, newest first, of those after a sequence. */
+  newest(call: Call, memory: SessionRecord, afterSequence: number, limit: number): Promise<MessageRecord[]>;
+  /** The next messages after a position, in order; none when there are no more. */
+  page(call: Call, memory: SessionRecord, listing: MessageListing): Promise<MessageRecord[]>;
+  /** Writes a changed message, unless it has changed since it was read. The answer is whether it was written. */
+  replace(call: Call, before: MessageRecord, after: ChangeableFields): Promise<boolean>;
+}
+
+export type Memory = Pick<SessionRecord, "_id" | "epoch">;
+
+export interface MessageListing {
+  readonly after: number | undefined;
+  readonly descending: boolean;
+  readonly limit: number;
+}
+
+export type ChangeableFields = Pick<MessageRecord, "metadata" | "tokenCount" | "updateTime" | "version">;
+
+const LIVE = { deleted: { $exists: false } } as const;
+
+export function createMessageStore({ messages }: Database): MessageStore {
+  return {
+    async get(call, { _id: session, epoch }, messageId) {
+      const _id = messageKeyOf(epoch, messageId);
+      const found = await translated(() => messages.findOne({ _id, session, ...LIVE }, bounded(call)));
+      return found ?? undefined;
+    },
+    newest: (call, { _id: session, epoch, lastSequence }, afterSequence, limit) =>
+      translated(() =>
+        messages
+          .find(
+            { session, epoch, sequence: { $gt: afterSequence, $lte: lastSequence }, ...LIVE },
+            { sort: { sequence: -1 }, limit, batchSize: limit, ...bounded(call) },
+          )
+          .toArray(),
+      ),
+    page: (call, { _id: session, epoch, lastSequence }, { after, descending, limit }) =>
+      readPage(messages, call, {
+        filter: {
+          session,
+          epoch,
+          sequence: descending
+            ? { $lt: after ?? Number.MAX_SAFE_INTEGER, $lte: lastSequence }
+            : { $gt: after ?? 0, $lte: lastSequence },
+          ...LIVE,
+        },
+        sort: { sequence: descending ? -1 : 1 },
+        limit,
+      }),
+    replace: (call, before, { metadata, ...after }) =>
+      translated(async () => {
+        const { matchedCount } = await messages.updateOne(
+          { _id: before._id, session: before.session, version: before.version ?? { $exists: false }, ...LIVE },
+          metadata ? { $set: { ...after, metadata } } : { $set: after, $unset: { metadata: true } },
+          bounded(call),
+        );
+        return matchedCount === 1;
+      }),
+  };
+}

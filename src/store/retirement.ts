@@ -1,0 +1,184 @@
+import type { Filter } from "mongodb";
+import { keyRange } from "../domain/keys.js";
+import type { MessageRecord, RetiredEpoch, SessionRecord, UserRecord } from "../domain/records.js";
+import { unclaimed } from "../domain/session.js";
+import { type Database, OPERATION_TIMEOUT_MS } from "./database.js";
+import { translated } from "./driver-errors.js";
+import { transaction } from "./transaction.js";
+
+/**
+ * What follows a deletion: messages of retired epochs get the time at which the TTL index erases them, or lose it again, or
+ * are erased; sessions of deleted users are retired. What is to be done stands on the documents themselves. It is done in
+ * bounded batches, can be broken off after each of them, and can be done by several processes at once.
+ */
+export interface Retirement {
+  /** Gives the messages of the session's retired epochs their time, as far as that is still to be done. */
+  mark(session: string): Promise<void>;
+  /** Takes the time off the messages that a restoration has claimed. Stops when the claim is lost. */
+  unmark(session: string, token: string): Promise<void>;
+  /** Erases what is condemned in a session, and the session too if it is. The answer is how many messages. */
+  erase(session: string): Promise<number>;
+  /** Erases messages deleted up to this time, out of sessions that live on. The answer is how many. */
+  eraseMessages(project: string, deletedUpTo: Date): Promise<number>;
+  /** Soft-deletes the live sessions that the user had when they were deleted. */
+  retireSessionsOf(user: UserRecord): Promise<void>;
+  /** Ends the retirement of a deleted user: the TTL index may erase them once all their sessions carry their time too. */
+  release(user: UserRecord): Promise<void>;
+  /** Erases the document of a user whose erasure has begun. */
+  eraseUser(user: string): Promise<void>;
+}
+
+const BATCH = 1000;
+
+/** A restoration that takes longer than this has been abandoned, by a crash say, or will have to begin again. */
+const CLAIM_MS = 60_000;
+
+export function createRetirement(database: Database): Retirement {
+  const { sessions, messages, users } = database;
+
+  /**
+   * One batch of one retired epoch, in a transaction that also writes the session document: so a batch of marking can
+   * never meet a session that has been restored in between, nor the reverse.
+   */
+  const step = (session: string, task: "mark" | "unmark", select: (entry: RetiredEpoch, now: Date) => boolean) =>
+    transaction(database, Date.now() + OPERATION_TIMEOUT_MS, async (tx): Promise<"more" | "done"> => {
+      const [found] = await sessions
+        .aggregate<Pick<SessionRecord, "deleted" | "purging" | "purgeTime" | "retired"> & { now: Date }>(
+          [
+            { $match: { _id: session } },
+            { $project: { deleted: 1, purging: 1, purgeTime: 1, retired: 1, now: "$$NOW" } },
+          ],
+          { session: tx },
+        )
+        .toArray();
+      const selected = found?.retired?.find((entry) => select(entry, found.now));
+      if (!found?.retired || !selected) return "done";
+      const entry = selected.task === task ? selected : unclaimed(selected);
+
+      const batch = await messages
+        .find(
+          { session, epoch: entry.epoch, sequence: { $gt: entry.doneTo } },
+          { sort: { sequence: 1 }, limit: BATCH, projection: { sequence: 1 }, session: tx },
+        )
+        .toArray();
+      await messages.updateMany(
+        { _id: { $in: batch.map(({ _id }) => _id) }, session, deleted: { $exists: false } },
+        task === "mark"
+          ? { $set: { deleteTime: entry.deleteTime, expireAt: entry.purgeTime } }
+          : { $unset: { deleteTime: true, expireAt: true } },
+        { session: tx },
+      );
+
+      const complete = batch.length < BATCH;
+      const rest = found.retired.flatMap((other) => {
+        if (other !== selected) return [other];
+        return complete && task === "mark" ? [] : [{ ...entry, doneTo: batch.at(-1)?.sequence ?? entry.doneTo }];
+      });
+      const goes = rest.length === 0 && found.deleted && !found.purging;
+      await sessions.updateOne(
+        { _id: session },
+        rest.length > 0
+          ? { $set: { retired: rest } }
+          : { $unset: { retired: true }, ...(goes && { $set: { expireAt: found.purgeTime } }) },
+        { session: tx },
+      );
+      return complete && task === "unmark" ? "done" : "more";
+    });
+
+  return {
+    async mark(session) {
+      const isToMark = (entry: RetiredEpoch, now: Date): boolean =>
+        entry.task === "mark" || (entry.task === "unmark" && isAbandoned(entry, now));
+      while ((await step(session, "mark", isToMark)) === "more");
+    },
+    async unmark(session, token) {
+      while ((await step(session, "unmark", (entry) => entry.token === token)) === "more");
+    },
+    erase: (session) =>
+      translated(async () => {
+        let erased = 0;
+        const found = await sessions.findOne({ _id: session }, { projection: { retired: 1 } });
+        for (const { epoch, task } of found?.retired ?? []) {
+          if (task !== "erase") continue;
+          erased += await eraseAll({ session, epoch });
+          await sessions.updateOne({ _id: session }, { $pull: { retired: { epoch, task } } });
+        }
+        await sessions.updateOne({ _id: session, retired: [] }, { $unset: { retired: true } });
+        await sessions.deleteOne({ _id: session, purging: true, retired: { $exists: false } });
+        return erased;
+      }),
+    eraseMessages: (project, deletedUpTo) => {
+      const { from, to } = keyRange(project);
+      return translated(() =>
+        eraseAll({
+          deleteTime: { $lte: deletedUpTo },
+          expireAt: { $exists: true },
+          session: { $gte: from, $lt: to },
+        }),
+      );
+    },
+    retireSessionsOf: (user) =>
+      translated(async () => {
+        const theirs = { user: user._id, deleted: false, userEpoch: user.epoch };
+        for (;;) {
+          const batch = await sessions.find(theirs, { limit: BATCH, projection: { _id: 1 } }).toArray();
+          if (batch.length === 0) return;
+          await sessions.updateMany({ _id: { $in: batch.map(({ _id }) => _id) }, ...theirs }, [retirementWith(user)]);
+        }
+      }),
+    release: (user) =>
+      translated(async () => {
+        const unfinished = await sessions.findOne(
+          { user: user._id, expireAt: { $exists: false } },
+          { projection: { _id: 1 } },
+        );
+        if (unfinished) return;
+        await users.updateOne(
+          { _id: user._id, version: user.version, "task.kind": "retire" },
+          { $set: { expireAt: user.purgeTime }, $unset: { task: true } },
+        );
+      }),
+    eraseUser: (user) =>
+      translated(async () => {
+        await users.deleteOne({ _id: user, "task.kind": "purge" });
+      }),
+  };
+
+  /** The filter is applied again to each batch as it is deleted: what has been restored since it was found stays. */
+  async function eraseAll(filter: Filter<MessageRecord>): Promise<number> {
+    for (let erased = 0; ; ) {
+      const batch = await messages.find(filter, { limit: BATCH, projection: { _id: 1 } }).toArray();
+      if (batch.length === 0) return erased;
+      const { deletedCount } = await messages.deleteMany({ _id: { $in: batch.map(({ _id }) => _id) }, ...filter });
+      erased += deletedCount;
+    }
+  }
+}
+
+function isAbandoned({ claimTime }: RetiredEpoch, now: Date): boolean {
+  return claimTime === undefined || now.getTime() - claimTime.getTime() > CLAIM_MS;
+}
+
+/** What a deletion does to a session, as an update that the database makes by itself, one document at a time. */
+function retirementWith({ epoch, deleteTime, purgeTime }: UserRecord): { $set: object } {
+  const hasMemory = { $gt: ["$messageCount", 0] };
+  const entry = { epoch: "$epoch", deleteTime, purgeTime, doneTo: 0, task: "mark" };
+  return {
+    $set: {
+      deleted: true,
+      deleteTime,
+      purgeTime,
+      updateTime: deleteTime,
+      version: { $add: ["$version", 1] },
+      takenBy: epoch,
+      retired: {
+        $cond: [
+          hasMemory,
+          { $concatArrays: [{ $ifNull: ["$retired", []] }, [entry]] },
+          { $ifNull: ["$retired", "$$REMOVE"] },
+        ],
+      },
+      expireAt: { $cond: [{ $or: [hasMemory, { $isArray: "$retired" }] }, "$$REMOVE", purgeTime] },
+    },
+  };
+}

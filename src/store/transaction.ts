@@ -1,0 +1,256 @@
+import type { AnyBulkWriteOperation, ClientSession } from "mongodb";
+import { type Decide, type Decision, LookupNeeded, type SessionState } from "../domain/decision.js";
+import { SessionsError, storageUnavailable } from "../domain/errors.js";
+import { messageKeyOf } from "../domain/keys.js";
+import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
+import { changes } from "./changes.js";
+import { type Database, OPERATION_TIMEOUT_MS } from "./database.js";
+import { isDuplicateKey, isLookupNeeded, translated } from "./driver-errors.js";
+
+/** One call's change of one session: what has to be read for its decision, and the decision. */
+export interface SessionChange<T> {
+  /** The session's key. */
+  readonly session: string;
+  readonly decide: Decide<T>;
+  /** The keys of the users that the decision is sure to need, given the session as stored. */
+  readonly users?: (session: SessionRecord | undefined) => readonly (string | undefined)[];
+  /** The users that it may need besides; they are read when it says so. */
+  readonly perhapsUsers?: readonly (string | undefined)[];
+  /** The ids of the messages that the decision is sure to need. */
+  readonly messages?: readonly string[];
+  /** The ids of messages that it may need; they are read when it says so, or when one of them turns out to exist. */
+  readonly perhapsMessages?: readonly string[];
+  /** What else to read of the current memory. A change that needs any of these is alone on its session in a group. */
+  readonly newest?: boolean;
+  readonly unmarkedCount?: boolean;
+  readonly epochs?: boolean;
+}
+
+export type Outcome<T> = { readonly result: T } | { readonly error: unknown };
+
+/** How often a group is decided anew, after it has read more or has met another's insert. */
+const MAX_ATTEMPTS = 8;
+
+/**
+ * Runs a group of changes in one transaction: reads all that they need, decides one after the other, writes. A change
+ * whose decision throws a domain error fails alone and changes nothing. Anything else that goes wrong fails the group, and nothing
+ * is written; after UNAVAILABLE the transaction may have been committed all the same.
+ *
+ * As every change of a session writes its document, the database orders changes that race: the later one sees a
+ * write conflict and is decided again.
+ */
+export async function applyChanges(
+  database: Database,
+  group: readonly SessionChange<unknown>[],
+): Promise<Outcome<unknown>[]> {
+  const giveUpAt = Date.now() + OPERATION_TIMEOUT_MS;
+  let thorough = false;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await transaction(database, giveUpAt, async (tx) => {
+        const reading = await read(database, tx, group, thorough);
+        const outcomes = group.map((change) => reading.decide(change));
+        await reading.write(tx);
+        return outcomes;
+      });
+    } catch (error) {
+      if (!(isLookupNeeded(error) || isDuplicateKey(error)) || attempt === MAX_ATTEMPTS) throw error;
+      thorough = true;
+    }
+  }
+}
+
+/** Runs a function in a transaction, again and again while others are in its way, until it must give up. */
+export function transaction<T>(
+  { client }: Database,
+  giveUpAt: number,
+  run: (tx: ClientSession) => Promise<T>,
+): Promise<T> {
+  return translated(() =>
+    client.withSession({ defaultTransactionOptions: { readConcern: { level: "snapshot" } } }, (session) =>
+      session.withTransaction((tx) => {
+        // The driver's own bound, 120 s, is not what callers wait.
+        if (Date.now() > giveUpAt) throw storageUnavailable(new Error("too many write conflicts"));
+        return run(tx);
+      }),
+    ),
+  );
+}
+
+async function read(
+  database: Database,
+  tx: ClientSession,
+  group: readonly SessionChange<unknown>[],
+  thorough: boolean,
+): Promise<Workspace> {
+  const sessions = await readSessions(database, tx, [...new Set(group.map((change) => change.session))]);
+
+  const userKeys = new Set<string>();
+  const messageKeys = new Set<string>();
+  for (const change of group) {
+    const session = sessions.get(change.session)?.record;
+    const users = [
+      ...(change.users?.(session) ?? []),
+      ...(thorough ? [...(change.perhapsUsers ?? []), session?.user] : []),
+    ];
+    for (const key of users) if (key) userKeys.add(key);
+    const messages = [...(change.messages ?? []), ...(thorough ? (change.perhapsMessages ?? []) : [])];
+    if (session) for (const id of messages) messageKeys.add(messageKeyOf(session.epoch, id));
+  }
+
+  const users = new Map<string, UserRecord | null>([...userKeys].map((key) => [key, null]));
+  if (userKeys.size > 0) {
+    const found = database.users.find({ _id: { $in: [...userKeys] } }, { session: tx });
+    for await (const user of found) users.set(user._id, user);
+  }
+  const messages = new Map<string, MessageRecord>();
+  if (messageKeys.size > 0) {
+    const found = database.messages.find(
+      { _id: { $in: [...messageKeys] }, session: { $in: [...sessions.keys()] } },
+      { session: tx },
+    );
+    for await (const message of found) messages.set(message._id, message);
+  }
+
+  const extras = new Map<string, Pick<SessionState, "newest" | "unmarkedCount" | "epochs">>();
+  for (const change of group) {
+    const session = sessions.get(change.session)?.record;
+    if (session && needsExtras(change)) extras.set(change.session, await readExtras(database, tx, session, change));
+  }
+  return workspace(database, { sessions, users, messages, extras }, thorough);
+}
+
+export function needsExtras({ newest, unmarkedCount, epochs }: SessionChange<unknown>): boolean {
+  return newest === true || unmarkedCount === true || epochs === true;
+}
+
+/** The sessions with the database's clock: all times that decide about erasure go by it. */
+async function readSessions(database: Database, tx: ClientSession, keys: string[]) {
+  const found = database.sessions.aggregate<SessionRecord & { now: Date }>(
+    [{ $match: { _id: { $in: keys } } }, { $set: { now: "$$NOW" } }],
+    { session: tx },
+  );
+  const sessions = new Map<string, { record: SessionRecord; now: Date }>();
+  for await (const { now, ...record } of found) sessions.set(record._id, { record, now });
+  return sessions;
+}
+
+async function readExtras(
+  { messages }: Database,
+  tx: ClientSession,
+  { _id, epoch }: SessionRecord,
+  change: SessionChange<unknown>,
+): Promise<Pick<SessionState, "newest" | "unmarkedCount" | "epochs">> {
+  const memory = { session: _id, epoch };
+  const newest = change.newest
+    ? await messages
+        .find({ ...memory, deleted: { $exists: false } }, { session: tx, sort: { sequence: -1 }, limit: 2 })
+        .toArray()
+    : [];
+  const unmarkedCount = change.unmarkedCount
+    ? await messages.countDocuments(
+        { ...memory, deleted: { $exists: false }, expireAt: { $exists: false } },
+        { session: tx },
+      )
+    : 0;
+  const epochs = change.epochs
+    ? await messages
+        .aggregate<{ _id: string }>([{ $match: { session: _id } }, { $group: { _id: "$epoch" } }], { session: tx })
+        .map((group) => group._id)
+        .toArray()
+    : [];
+  return { newest, unmarkedCount, epochs };
+}
+
+interface Reading {
+  readonly sessions: ReadonlyMap<string, { record: SessionRecord; now: Date }>;
+  readonly users: ReadonlyMap<string, UserRecord | null>;
+  readonly messages: ReadonlyMap<string, MessageRecord>;
+  readonly extras: ReadonlyMap<string, Pick<SessionState, "newest" | "unmarkedCount" | "epochs">>;
+}
+
+interface Workspace {
+  decide(change: SessionChange<unknown>): Outcome<unknown>;
+  write(tx: ClientSession): Promise<void>;
+}
+
+/** What was read, as the decisions of the group change it one after the other. */
+function workspace(database: Database, reading: Reading, thorough: boolean): Workspace {
+  const sessions = new Map([...reading.sessions].map(([key, { record }]) => [key, record]));
+  const users = new Map(reading.users);
+  const messages = new Map(reading.messages);
+  const inserted: MessageRecord[] = [];
+  const changed: MessageRecord[] = [];
+
+  const stateOf = (change: SessionChange<unknown>): SessionState => {
+    const session = sessions.get(change.session);
+    const asked = change.messages ?? (thorough ? change.perhapsMessages : undefined);
+    const found = asked?.flatMap((id): [string, MessageRecord][] => {
+      const message = session && messages.get(messageKeyOf(session.epoch, id));
+      return message ? [[id, message]] : [];
+    });
+    return {
+      session,
+      users,
+      messages: found && new Map(found),
+      newest: [],
+      unmarkedCount: 0,
+      epochs: [],
+      ...reading.extras.get(change.session),
+      now: reading.sessions.get(change.session)?.now ?? new Date(),
+    };
+  };
+
+  const apply = (decision: Decision<unknown>): void => {
+    if (decision.session) sessions.set(decision.session._id, decision.session);
+    for (const user of decision.users ?? []) users.set(user._id, user);
+    for (const message of decision.inserted ?? []) {
+      inserted.push(message);
+      messages.set(message._id, message);
+    }
+    for (const message of decision.changed ?? []) {
+      changed.push(message);
+      messages.set(message._id, message);
+    }
+  };
+
+  return {
+    decide(change) {
+      try {
+        const decision = change.decide(stateOf(change));
+        apply(decision);
+        return { result: decision.result };
+      } catch (error) {
+        // Reading more makes the whole group anew; when all has been read already, the decision is at fault.
+        if (error instanceof LookupNeeded && !thorough) throw error;
+        if (error instanceof SessionsError) return { error };
+        throw error;
+      }
+    },
+    async write(tx) {
+      const sessionWrites = [...sessions].flatMap(([key, after]): AnyBulkWriteOperation<SessionRecord>[] => {
+        const before = reading.sessions.get(key)?.record;
+        if (before === after) return [];
+        if (before === undefined) return [{ insertOne: { document: after } }];
+        const update = changes(before, after);
+        return update ? [{ updateOne: { filter: { _id: key }, update } }] : [];
+      });
+      if (sessionWrites.length > 0) await database.sessions.bulkWrite(sessionWrites, { session: tx });
+
+      const userWrites = [...users].flatMap(([key, after]) => {
+        const before = reading.users.get(key);
+        const update = before && after && changes(before, after);
+        return update ? [{ updateOne: { filter: { _id: key }, update } }] : [];
+      });
+      if (userWrites.length > 0) await database.users.bulkWrite(userWrites, { session: tx });
+
+      if (inserted.length > 0) await database.messages.insertMany(inserted, { session: tx });
+      const messageWrites = changed.flatMap((after) => {
+        const before = reading.messages.get(after._id);
+        const update = before && changes(before, after);
+        return update ? [{ updateOne: { filter: { _id: after._id, session: after.session }, update } }] : [];
+      });
+      if (messageWrites.length > 0) await database.messages.bulkWrite(messageWrites, { session: tx });
+    },
+  };
+}

@@ -1,0 +1,85 @@
+import type { Document, FindCursor, WithId } from "mongodb";
+import { keyRange } from "../domain/keys.js";
+import type { UserRecord } from "../domain/records.js";
+import { type Database, databaseTime } from "./database.js";
+import { translated } from "./driver-errors.js";
+
+/** Finds what the purger has to do. What is found may have changed by the time it is taken in hand. */
+export interface Work {
+  /** The database's clock, which all times of deletion go by. */
+  now(): Promise<Date>;
+  /** Sessions with messages that still have to get their time, or whose restoration may have been abandoned. */
+  sessionsToMark(): AsyncIterable<string>;
+  /** Sessions with messages that are to be erased, and sessions whose own erasure has begun. */
+  sessionsToErase(): AsyncIterable<string>;
+  usersWithTask(): AsyncIterable<UserRecord>;
+  /** All sessions of a user, deleted or not. */
+  sessionsOf(user: string): AsyncIterable<string>;
+  /** The deleted sessions of a user that their deletion took along. */
+  sessionsTakenWith(user: string, epoch: string): AsyncIterable<string>;
+  sessionsDue(now: Date): AsyncIterable<string>;
+  usersDue(now: Date): AsyncIterable<string>;
+  sessionsDeleted(project: string, upTo: Date): AsyncIterable<string>;
+  usersDeleted(project: string, upTo: Date): AsyncIterable<string>;
+  /** How much of a project was deleted up to this time and is still there. */
+  countDeleted(project: string, upTo: Date): Promise<{ sessions: number; messages: number; users: number }>;
+}
+
+const BATCH = 200;
+
+export function createWork(database: Database): Work {
+  const { sessions, messages, users } = database;
+  const sessionKeys = (filter: Document) => keys(sessions.find(filter, { projection: { _id: 1 }, batchSize: BATCH }));
+  const userKeys = (filter: Document) => keys(users.find(filter, { projection: { _id: 1 }, batchSize: BATCH }));
+  return {
+    now: () => translated(() => databaseTime(database)),
+    sessionsToMark: () => sessionKeys({ retired: { $exists: true }, "retired.task": { $in: ["mark", "unmark"] } }),
+    sessionsToErase: async function* () {
+      yield* sessionKeys({ retired: { $exists: true }, "retired.task": "erase" });
+      yield* sessionKeys({ purging: true });
+    },
+    usersWithTask: () =>
+      each(users.find({ task: { $exists: true }, "task.kind": { $exists: true } }, { batchSize: BATCH })),
+    sessionsOf: (user) => sessionKeys({ user }),
+    sessionsTakenWith: (user, takenBy) => sessionKeys({ user, deleted: true, takenBy }),
+    sessionsDue: (now) => sessionKeys({ purgeTime: { $lte: now }, purging: { $exists: false } }),
+    usersDue: (now) => userKeys({ purgeTime: { $lte: now } }),
+    sessionsDeleted: (project, upTo) =>
+      sessionKeys({ project, deleteTime: { $lte: upTo }, purging: { $exists: false } }),
+    usersDeleted: (project, upTo) => userKeys({ project, deleteTime: { $lte: upTo } }),
+    countDeleted: (project, upTo) =>
+      translated(async () => {
+        const goners = new Set<string>();
+        let messageCount = 0;
+        for await (const key of sessionKeys({ project, deleteTime: { $lte: upTo }, purging: { $exists: false } })) {
+          goners.add(key);
+          messageCount += await messages.countDocuments({ session: key });
+        }
+        const { from, to } = keyRange(project);
+        const deletedMessages = messages.aggregate<{ _id: string; count: number }>([
+          { $match: { deleteTime: { $lte: upTo }, session: { $gte: from, $lt: to } } },
+          { $group: { _id: "$session", count: { $sum: 1 } } },
+        ]);
+        for await (const { _id, count } of deletedMessages) if (!goners.has(_id)) messageCount += count;
+        const userCount = await users.countDocuments({ project, deleteTime: { $lte: upTo } });
+        return { sessions: goners.size, messages: messageCount, users: userCount };
+      }),
+  };
+}
+
+async function* keys(cursor: FindCursor<WithId<{ _id: string }>>): AsyncGenerator<string> {
+  for await (const { _id } of each(cursor)) yield _id;
+}
+
+/** A cursor's documents; leaving the loop closes the cursor. */
+async function* each<R>(cursor: FindCursor<R>): AsyncGenerator<R> {
+  try {
+    for (;;) {
+      const next = await translated(() => cursor.next());
+      if (next === null) return;
+      yield next;
+    }
+  } finally {
+    await cursor.close().catch(() => {});
+  }
+}

@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+// vitest reads the default export of this file; nowhere else is there one.
+// biome-ignore lint/style/noDefaultExport: see above
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    globalSetup: ["test/support/global-setup.ts"],
+    // Generous, for a machine that runs the database, the service and all test files on two cores.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    teardownTimeout: 30_000,
+  },
+});
