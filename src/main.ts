@@ -37,7 +37,10 @@ async function run(config: Config): Promise<void> {
     process.once(signal, () => {
       log.info({ signal }, "stopping");
       // A second signal finds the default again and ends the process at once.
-      void endAll().then(() => process.exit(0));
+      void endAll().then(() => {
+        log.info("stopped");
+        process.exit(0);
+      });
     });
   };
   stopOn("SIGTERM");
