@@ -10,6 +10,9 @@ import { openDatabase } from "./store/database.js";
 const EXIT_CONFIG = 78;
 const EXIT_FAILURE = 1;
 
+/** How long after a signal another one still counts as the same. */
+const PATIENCE_MS = 1_000;
+
 function configOrExit(): Config {
   try {
     return readConfig(process.env, process.stdout.isTTY === true);
@@ -34,9 +37,13 @@ async function run(config: Config): Promise<void> {
     return ending;
   };
   const stopOn = (signal: NodeJS.Signals): void => {
-    process.once(signal, () => {
+    let first = 0;
+    process.on(signal, () => {
+      // Ctrl-C under npm arrives twice at once, from the terminal and from npm; who asks again later has had enough.
+      if (first !== 0 && Date.now() - first < PATIENCE_MS) return;
+      if (first !== 0) process.exit(EXIT_FAILURE);
+      first = Date.now();
       log.info({ signal }, "stopping");
-      // A second signal finds the default again and ends the process at once.
       void endAll().then(() => {
         log.info("stopped");
         process.exit(0);
@@ -72,7 +79,14 @@ async function startLocal(
     env: process.env,
     log: (line) => log.info(line),
   });
-  ends.push(local.stop);
+  let stopping = false;
+  ends.push(() => {
+    stopping = true;
+    return local.stop();
+  });
+  void local.ended.then(() => {
+    if (!stopping) log.error("the local MongoDB has ended by itself: restart this service to start it again");
+  });
   return local.uri;
 }
 

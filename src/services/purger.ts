@@ -9,6 +9,7 @@ import type { GroupCommit } from "../store/group-commit.js";
 import type { Retirement } from "../store/retirement.js";
 import type { UserStore } from "../store/users.js";
 import type { Work } from "../store/work.js";
+import { concurrently } from "./concurrently.js";
 import type { RestoreSession } from "./restoration.js";
 
 /**
@@ -55,6 +56,11 @@ export interface PurgerDeps {
   readonly onError: (error: unknown, message: string) => void;
 }
 
+/** How many sessions are taken in hand at a time: enough to share transactions, few enough to leave room for callers. */
+const CONCURRENCY = 8;
+
+const RESTORED_OR_GONE: ReadonlySet<string> = new Set(["FAILED_PRECONDITION", "ALREADY_EXISTS", "NOT_FOUND"]);
+
 export function createPurger(deps: PurgerDeps): Purger {
   const { changes, users, retirement, work, restoreSession } = deps;
   const stopping = new AbortController();
@@ -87,11 +93,11 @@ export function createPurger(deps: PurgerDeps): Purger {
   async function finishPurge(call: Call, user: UserRecord) {
     await retirement.retireSessionsOf(user);
     const purged = { sessions: 0, messages: 0 };
-    for await (const key of work.sessionsOf(user._id)) {
+    await concurrently(work.sessionsOf(user._id), CONCURRENCY, async (key) => {
       const messages = await purgeSession(call, key, (session) => session.user === user._id);
-      purged.messages += messages ?? (await retirement.erase(key));
       if (messages !== undefined) purged.sessions += 1;
-    }
+      purged.messages += messages ?? (await retirement.erase(key));
+    });
     await retirement.eraseUser(user._id);
     return purged;
   }
@@ -99,15 +105,15 @@ export function createPurger(deps: PurgerDeps): Purger {
   async function restoreSessionsOf(call: Call, user: UserRecord): Promise<void> {
     const { task } = user;
     if (task?.kind !== "restore") return;
-    for await (const key of work.sessionsTakenWith(user._id, task.epoch)) {
+    await concurrently(work.sessionsTakenWith(user._id, task.epoch), CONCURRENCY, async (key) => {
       try {
         await restoreSession(call, key, { user: user._id, epoch: task.epoch });
       } catch (error) {
-        // A session whose erasure has begun stays deleted; a user who was deleted again takes the rest along.
-        if (!(error instanceof SessionsError && error.code === "FAILED_PRECONDITION")) throw error;
-        if (error.reason === "USER_NOT_FOUND") return;
+        // A session whose erasure has begun, or whose user was deleted again meanwhile, stays deleted. So does one that
+        // somebody else has restored or erased since it was found.
+        if (!(error instanceof SessionsError && RESTORED_OR_GONE.has(error.code))) throw error;
       }
-    }
+    });
     await users.finish(user._id, task);
   }
 
@@ -116,14 +122,14 @@ export function createPurger(deps: PurgerDeps): Purger {
     else if (user.task?.kind === "restore") await restoreSessionsOf(background, user);
     else if (user.deleted) {
       await retirement.retireSessionsOf(user);
-      for await (const key of work.sessionsOf(user._id)) await retirement.mark(key);
+      await concurrently(work.sessionsToMark(user._id), CONCURRENCY, retirement.mark);
       await retirement.release(user);
     }
   }
 
   /** Does each of them; what fails on one is logged and left for the next pass, unless the database is away. */
-  async function each<T>(items: AsyncIterable<T>, act: (item: T) => Promise<unknown>): Promise<void> {
-    for await (const item of items) {
+  const each = <T>(items: AsyncIterable<T>, act: (item: T) => Promise<unknown>): Promise<void> =>
+    concurrently(items, CONCURRENCY, async (item) => {
       if (stopping.signal.aborted) return;
       try {
         await act(item);
@@ -131,8 +137,7 @@ export function createPurger(deps: PurgerDeps): Purger {
         if (error instanceof SessionsError && error.code === "UNAVAILABLE") throw error;
         deps.onError(error, "purging one item failed; the next pass tries again");
       }
-    }
-  }
+    });
 
   async function pass(): Promise<void> {
     await each(work.usersWithTask(), finishTask);
@@ -170,9 +175,10 @@ export function createPurger(deps: PurgerDeps): Purger {
     nudged.add(run);
     if (nudged.size > 1) return;
     enqueue(async () => {
-      for (const next of nudged) {
-        nudged.delete(next);
-        await next();
+      try {
+        for (const next of nudged) await next();
+      } finally {
+        nudged.clear();
       }
     });
   };
@@ -189,19 +195,19 @@ export function createPurger(deps: PurgerDeps): Purger {
       const isMeant = (record: SessionRecord | UserRecord): boolean =>
         record.deleted && record.deleteTime !== undefined && record.deleteTime <= upTo;
       const purged = { sessions: 0, messages: 0, users: 0 };
-      for await (const key of work.usersDeleted(call.project, upTo)) {
+      await concurrently(work.usersDeleted(call.project, upTo), 1, async (key) => {
         const theirs = await purgeUser(call, key, isMeant);
-        if (!theirs) continue;
+        if (!theirs) return;
         purged.users += 1;
         purged.sessions += theirs.sessions;
         purged.messages += theirs.messages;
-      }
-      for await (const key of work.sessionsDeleted(call.project, upTo)) {
+      });
+      await concurrently(work.sessionsDeleted(call.project, upTo), CONCURRENCY, async (key) => {
         const messages = await purgeSession(call, key, isMeant);
-        if (messages === undefined) continue;
+        if (messages === undefined) return;
         purged.sessions += 1;
         purged.messages += messages;
-      }
+      });
       purged.messages += await retirement.eraseMessages(call.project, upTo);
       return purged;
     },

@@ -82,7 +82,8 @@ export function createRetirement(database: Database): Retirement {
           : { $unset: { retired: true }, ...(goes && { $set: { expireAt: found.purgeTime } }) },
         { session: tx },
       );
-      return complete && task === "unmark" ? "done" : "more";
+      const nothingLeft = complete && (task === "unmark" || rest.length === 0);
+      return nothingLeft ? "done" : "more";
     });
 
   return {
@@ -96,15 +97,20 @@ export function createRetirement(database: Database): Retirement {
     },
     erase: (session) =>
       translated(async () => {
+        const found = await sessions.findOne({ _id: session }, { projection: { purging: 1, retired: 1 } });
+        const retired = found?.retired ?? [];
+        const condemned = retired.filter(({ task }) => task === "erase");
         let erased = 0;
-        const found = await sessions.findOne({ _id: session }, { projection: { retired: 1 } });
-        for (const { epoch, task } of found?.retired ?? []) {
-          if (task !== "erase") continue;
-          erased += await eraseAll({ session, epoch });
-          await sessions.updateOne({ _id: session }, { $pull: { retired: { epoch, task } } });
+        for (const { epoch } of condemned) erased += await eraseAll({ session, epoch });
+        // The document goes last, and only if nobody has made a new session of it meanwhile.
+        if (found?.purging && condemned.length === retired.length) {
+          const list = found.retired ?? { $exists: false };
+          const { deletedCount } = await sessions.deleteOne({ _id: session, purging: true, retired: list });
+          if (deletedCount === 1) return erased;
         }
+        const epochs = condemned.map(({ epoch }) => epoch);
+        await sessions.updateOne({ _id: session }, { $pull: { retired: { task: "erase", epoch: { $in: epochs } } } });
         await sessions.updateOne({ _id: session, retired: [] }, { $unset: { retired: true } });
-        await sessions.deleteOne({ _id: session, purging: true, retired: { $exists: false } });
         return erased;
       }),
     eraseMessages: (project, deletedUpTo) => {
@@ -151,6 +157,7 @@ export function createRetirement(database: Database): Retirement {
       if (batch.length === 0) return erased;
       const { deletedCount } = await messages.deleteMany({ _id: { $in: batch.map(({ _id }) => _id) }, ...filter });
       erased += deletedCount;
+      if (batch.length < BATCH) return erased;
     }
   }
 }

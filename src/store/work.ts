@@ -8,8 +8,8 @@ import { translated } from "./driver-errors.js";
 export interface Work {
   /** The database's clock, which all times of deletion go by. */
   now(): Promise<Date>;
-  /** Sessions with messages that still have to get their time, or whose restoration may have been abandoned. */
-  sessionsToMark(): AsyncIterable<string>;
+  /** Sessions, of one user or of all, with messages that still have to get their time or may have lost it in vain. */
+  sessionsToMark(user?: string): AsyncIterable<string>;
   /** Sessions with messages that are to be erased, and sessions whose own erasure has begun. */
   sessionsToErase(): AsyncIterable<string>;
   usersWithTask(): AsyncIterable<UserRecord>;
@@ -33,7 +33,12 @@ export function createWork(database: Database): Work {
   const userKeys = (filter: Document) => keys(users.find(filter, { projection: { _id: 1 }, batchSize: BATCH }));
   return {
     now: () => translated(() => databaseTime(database)),
-    sessionsToMark: () => sessionKeys({ retired: { $exists: true }, "retired.task": { $in: ["mark", "unmark"] } }),
+    sessionsToMark: (user) =>
+      sessionKeys({
+        retired: { $exists: true },
+        "retired.task": { $in: ["mark", "unmark"] },
+        ...(user !== undefined && { user }),
+      }),
     sessionsToErase: async function* () {
       yield* sessionKeys({ retired: { $exists: true }, "retired.task": "erase" });
       yield* sessionKeys({ purging: true });
