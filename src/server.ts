@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
@@ -78,6 +79,8 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
 
   const stopStreams = new AbortController();
   const stopAll = new AbortController();
+  // Every call listens to them; Node takes more than ten listeners for a leak.
+  setMaxListeners(0, stopStreams.signal, stopAll.signal);
   const options = { log, stopStreams: stopStreams.signal, stopAll: stopAll.signal, unbounded: UNBOUNDED };
   const server = new Server({
     interceptors: [ownStatuses],
