@@ -45,7 +45,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     try {
       return parse(text);
     } catch (error) {
-      mistakes.push(`${name}=${JSON.stringify(text)}: ${(error as Error).message}`);
+      // A URI may hold a password.
+      const shown = name === "MONGODB_URI" ? name : `${name}=${JSON.stringify(text)}`;
+      mistakes.push(`${shown}: ${(error as Error).message}`);
       return undefined as T;
     }
   };
