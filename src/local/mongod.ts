@@ -125,6 +125,8 @@ function flags(spec: MongodSpec, dbPath: string): string[] {
     ...["--setParameter", "diagnosticDataCollectionEnabled=false"],
     // By default a signal is obeyed 15 seconds later, for clients that might find another member.
     ...["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=0"],
+    // A service that is killed leaves its transactions open, and they hold their sessions until this limit, by default 60 s.
+    ...["--setParameter", "transactionLifetimeLimitSeconds=10"],
     ...(spec.ttlSeconds === undefined ? [] : ["--setParameter", `ttlMonitorSleepSecs=${spec.ttlSeconds}`]),
   ];
 }
