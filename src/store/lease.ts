@@ -12,16 +12,24 @@ export interface LeaseRecord {
  * one, can do no harm.
  */
 export function takeLease(database: Database, name: string, holder: string, forMs: number): Promise<boolean> {
+  const isFree = { $or: [{ $eq: ["$holder", holder] }, { $lt: [{ $ifNull: ["$until", new Date(0)] }, "$$NOW"] }] };
   return translated(async () => {
     try {
-      const { matchedCount, upsertedCount } = await database.leases.updateOne(
-        { _id: name, $or: [{ holder }, { $expr: { $lt: ["$until", "$$NOW"] } }] },
-        [{ $set: { holder: { $literal: holder }, until: { $add: ["$$NOW", forMs] } } }],
-        { upsert: true },
+      const lease = await database.leases.findOneAndUpdate(
+        { _id: name },
+        [
+          {
+            $set: {
+              holder: { $cond: [isFree, holder, "$holder"] },
+              until: { $cond: [isFree, { $add: ["$$NOW", forMs] }, "$until"] },
+            },
+          },
+        ],
+        { upsert: true, returnDocument: "after" },
       );
-      return matchedCount + upsertedCount > 0;
+      return lease?.holder === holder;
     } catch (error) {
-      // Another holder's lease is there, so the insert of the upsert meets its id.
+      // Two made the first lease at once, and this is not the one that did.
       if (isDuplicateKey(error)) return false;
       throw error;
     }

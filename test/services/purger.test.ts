@@ -1,0 +1,101 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { takeLease } from "../../src/store/lease.js";
+import { eventually } from "../support/eventually.js";
+import { startService, type TestService } from "../support/service.js";
+
+/** The purger by its own rhythm: nobody calls PurgeDeleted here, and what is looked for is out of the TTL index's reach. */
+describe("the purger", () => {
+  let service: TestService;
+  beforeAll(async () => {
+    service = await startService({ purgeIntervalMs: 100, retentionMs: 0 });
+  });
+  afterAll(() => service.stop());
+
+  const left = async (sessionId: string) => {
+    const { sessions, messages } = service.database;
+    const session = `default/${sessionId}`;
+    return (await sessions.countDocuments({ _id: session })) + (await messages.countDocuments({ session }));
+  };
+
+  test("erases what is deleted once its time has come", async () => {
+    const sessionId = randomUUID();
+    await service.memory.addMemory({ sessionId, messages: [{ content: "a" }, { content: "b" }] });
+    await service.sessions.deleteSession({ sessionId });
+    await eventually("the session is erased", async () => (await left(sessionId)) === 0);
+  });
+
+  test("finishes the erasure of a session that a dead process had begun", async () => {
+    const sessionId = randomUUID();
+    await service.memory.addMemory({ sessionId, messages: [{ content: "a" }] });
+    const { sessions } = service.database;
+    const session = await sessions.findOne({ _id: `default/${sessionId}` });
+    const now = new Date();
+    const epoch = session?.epoch ?? "";
+    await sessions.updateOne(
+      { _id: `default/${sessionId}` },
+      {
+        $set: {
+          deleted: true,
+          deleteTime: now,
+          purgeTime: now,
+          purging: true,
+          retired: [{ epoch, deleteTime: now, purgeTime: now, doneTo: 0, task: "erase" }],
+        },
+      },
+    );
+    await eventually("the session is erased", async () => (await left(sessionId)) === 0);
+  });
+
+  test("finishes the deletion of a user that a dead process had begun", async () => {
+    const userId = randomUUID();
+    const sessionId = randomUUID();
+    await service.users.createUser({ userId });
+    await service.memory.addMemory({ sessionId, userId, messages: [{ content: "a" }] });
+    const { users } = service.database;
+    const user = await users.findOne({ _id: `default/${userId}` });
+    const now = new Date();
+    await users.updateOne(
+      { _id: `default/${userId}` },
+      {
+        $set: {
+          deleted: true,
+          deleteTime: now,
+          purgeTime: now,
+          sessionCount: 0,
+          task: { kind: "retire", epoch: user?.epoch ?? "" },
+        },
+      },
+    );
+    await eventually("user and session are erased", async () => {
+      const count = (await left(sessionId)) + (await users.countDocuments({ _id: `default/${userId}` }));
+      return count === 0;
+    });
+  });
+
+  test("leaves alone what lives", async () => {
+    const sessionId = randomUUID();
+    await service.memory.addMemory({ sessionId, messages: [{ content: "a" }] });
+    const gone = randomUUID();
+    await service.sessions.createSession({ sessionId: gone });
+    await service.sessions.deleteSession({ sessionId: gone });
+    await eventually("the other session is erased", async () => (await left(gone)) === 0);
+    expect(await left(sessionId)).toBe(2);
+  });
+});
+
+test("a lease is held by one at a time, and goes to another when it has run out", async () => {
+  const service = await startService();
+  try {
+    const name = randomUUID();
+    const takers = ["a", "b", "c", "d"];
+    const taken = await Promise.all(takers.map((holder) => takeLease(service.database, name, holder, 60_000)));
+    expect(taken.filter(Boolean)).toHaveLength(1);
+    const holder = takers[taken.indexOf(true)] as string;
+    expect(await takeLease(service.database, name, holder, 1)).toBe(true);
+    await eventually("the lease is free", () => takeLease(service.database, name, "e", 60_000));
+    expect(await takeLease(service.database, name, holder, 60_000)).toBe(false);
+  } finally {
+    await service.stop();
+  }
+});
