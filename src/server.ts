@@ -116,6 +116,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const port = await bind(server, listen);
   const watch = watchDatabase(database, {
     onReachable() {
+      purger.start();
       standard.setServing(true);
       log.info("the database is reachable");
     },
@@ -124,7 +125,6 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       log.warn({ cause: String(error) }, "the database is not reachable; calls are answered UNAVAILABLE until it is");
     },
   });
-  purger.start();
 
   const stop = async (): Promise<void> => {
     const closing = watch.stop();

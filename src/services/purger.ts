@@ -34,6 +34,7 @@ export interface Purger {
   nudgeUser(user: UserRecord): void;
   /** One pass over all that is to be done. */
   pass(): Promise<void>;
+  /** Begins to make passes by its own rhythm; once is enough, more does no harm. */
   start(): void;
   stop(): Promise<void>;
 }
@@ -214,7 +215,9 @@ export function createPurger(deps: PurgerDeps): Purger {
     nudge: (session) => nudge(() => retirement.mark(session)),
     nudgeUser: (user) => nudge(() => finishTask(user)),
     pass,
-    start: schedule,
+    start() {
+      if (timer === undefined) schedule();
+    },
     async stop() {
       clearTimeout(timer);
       stopping.abort();

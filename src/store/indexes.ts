@@ -53,13 +53,16 @@ export const INDEXES = {
     { name: "due", key: { purgeTime: 1 }, partialFilterExpression: { purgeTime: { $exists: true } } },
     ttl,
   ],
+  leases: [{ name: "expiry", key: { until: 1 }, expireAfterSeconds: 86_400 }],
 } as const satisfies Record<string, readonly IndexDescription[]>;
 
-/** Creates what is missing; an index that is there already, and the same, is left alone. */
+/**
+ * Creates what is missing; what is there already, and the same, is left alone. Collections are made here, one after the
+ * other, and not by the first writes: those may come together, which the Windows build of MongoDB does not survive under Wine.
+ */
 export async function ensureIndexes(database: Database): Promise<void> {
-  await Promise.all([
-    database.sessions.createIndexes([...INDEXES.sessions]),
-    database.messages.createIndexes([...INDEXES.messages]),
-    database.users.createIndexes([...INDEXES.users]),
-  ]);
+  await database.sessions.createIndexes([...INDEXES.sessions]);
+  await database.messages.createIndexes([...INDEXES.messages]);
+  await database.users.createIndexes([...INDEXES.users]);
+  await database.leases.createIndexes([...INDEXES.leases]);
 }

@@ -1,0 +1,49 @@
+import type { Message, Session, Summary } from "../client/index.js";
+
+/**
+ * Resources as `--json` prints them: the names of the API's own fields, times in RFC 3339, payloads in base64, what is unset
+ * left out. `show --json` prints what `import` reads.
+ */
+export const jsonLine = (value: unknown): string => `${JSON.stringify(value)}\n`;
+
+export function jsonOfSession(session: Session) {
+  return {
+    session_id: session.sessionId,
+    uid: session.uid,
+    user_id: session.userId,
+    metadata: session.metadata,
+    create_time: session.createTime,
+    update_time: session.updateTime,
+    last_message_time: session.lastMessageTime,
+    delete_time: session.deleteTime,
+    purge_time: session.purgeTime,
+    message_count: session.messageCount,
+    etag: session.etag,
+  };
+}
+
+export function jsonOfSummary(summary: Summary) {
+  return {
+    content: summary.content,
+    recent_message_id: summary.recentMessageId,
+    metadata: summary.metadata,
+    token_count: summary.tokenCount,
+    create_time: summary.createTime,
+  };
+}
+
+export function jsonOfMessage(message: Message) {
+  return {
+    message_id: message.messageId,
+    sequence: message.sequence,
+    role: message.role,
+    role_type: message.roleType && `ROLE_TYPE_${message.roleType.toUpperCase()}`,
+    content: message.content,
+    payload: message.payload && Buffer.from(message.payload).toString("base64"),
+    payload_type: message.payloadType,
+    metadata: message.metadata,
+    token_count: message.tokenCount,
+    create_time: message.createTime,
+    update_time: message.updateTime,
+  };
+}

@@ -1,0 +1,50 @@
+import { type Command, Option } from "commander";
+import type { Message, SessionsClient } from "../client/index.js";
+import type { Context } from "./context.js";
+import { jsonLine, jsonOfMessage, jsonOfSession, jsonOfSummary } from "./json.js";
+import { messageText, sessionDetails } from "./tables.js";
+import { wholeNumber } from "./values.js";
+
+interface Options {
+  last: number;
+  all?: boolean;
+  json?: boolean;
+}
+
+export function addShow(program: Command, context: Context): void {
+  program
+    .command("show")
+    .description("show a session, its summary and its messages")
+    .argument("<session>")
+    .addOption(new Option("--last <n>", "only the newest n messages").argParser(wholeNumber(1, 1000)).default(50))
+    .addOption(new Option("--all", "all messages").conflicts("last"))
+    .option("--json", "one JSON object, which import reads")
+    .action(async (sessionId: string, options: Options) => {
+      const client = context.connect();
+      const callOptions = { signal: context.signal };
+      const memory = await client.getMemory({ sessionId, lastN: options.all ? 1 : options.last }, callOptions);
+      // An empty memory may be that of a session that is not there; this call says so.
+      const session = memory.session ?? (await client.getSession({ sessionId }, callOptions));
+      const messages = options.all ? await allMessages(client, sessionId, context.signal) : memory.messages;
+      if (options.json) {
+        const json = {
+          ...jsonOfSession(session),
+          summary: memory.summary && jsonOfSummary(memory.summary),
+          messages: messages.map(jsonOfMessage),
+        };
+        await context.print(jsonLine(json));
+        return;
+      }
+      await context.print(sessionDetails(session, memory.summary));
+      for (const message of messages) await context.print(messageText(message));
+    });
+}
+
+async function allMessages(
+  client: SessionsClient,
+  sessionId: string,
+  signal: AbortSignal,
+): Promise<readonly Message[]> {
+  const { items } = await client.listMessages({ sessionId, chunkSize: 1000 }, { signal }).page();
+  return items;
+}

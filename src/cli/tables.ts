@@ -1,0 +1,71 @@
+import Table from "cli-table3";
+import type { JsonObject, Message, Session, Summary } from "../client/index.js";
+
+/** Resources as people read them. */
+
+const PLAIN = { style: { head: [], border: [], compact: true } };
+
+const METADATA_WIDTH = 48;
+
+export function sessionsTable(sessions: readonly Session[], withDeletion: boolean): string {
+  const head = ["SESSION", "USER", "MESSAGES", "CREATED", "LAST MESSAGE", "METADATA"];
+  const table = new Table({ ...PLAIN, head: withDeletion ? [...head, "DELETED"] : head });
+  for (const session of sessions) {
+    const row = [
+      printable(session.sessionId),
+      printable(session.userId ?? ""),
+      { content: String(session.messageCount), hAlign: "right" as const },
+      time(session.createTime),
+      time(session.lastMessageTime),
+      shortened(metadata(session.metadata), METADATA_WIDTH),
+    ];
+    table.push(withDeletion ? [...row, time(session.deleteTime)] : row);
+  }
+  return `${table.toString()}\n`;
+}
+
+export function sessionDetails(session: Session, summary: Summary | undefined): string {
+  const table = new Table(PLAIN);
+  const rows: [string, string][] = [
+    ["session", printable(session.sessionId)],
+    ["user", printable(session.userId ?? "")],
+    ["metadata", metadata(session.metadata)],
+    ["messages", String(session.messageCount)],
+    ["created", time(session.createTime)],
+    ["updated", time(session.updateTime)],
+    ["last message", time(session.lastMessageTime)],
+    ...(summary ? ([["summary", printable(summary.content)]] as [string, string][]) : []),
+  ];
+  for (const [name, value] of rows) if (value !== "") table.push([name, value]);
+  return `${table.toString()}\n`;
+}
+
+export function messageText(message: Message): string {
+  const kind = message.roleType && message.roleType !== message.role ? message.roleType : "";
+  const speaker = [message.role, kind && message.role ? `(${kind})` : kind].filter((part) => part !== "").join(" ");
+  const head = [`#${message.sequence}`, time(message.createTime), printable(speaker)];
+  const lines = [head.join("  ").trimEnd()];
+  if (message.content !== "") lines.push(indented(printable(message.content)));
+  if (message.payload)
+    lines.push(`  [payload: ${message.payload.length} bytes ${printable(message.payloadType ?? "")}]`);
+  if (Object.keys(message.metadata).length > 0) lines.push(`  ${metadata(message.metadata)}`);
+  return `${lines.join("\n")}\n`;
+}
+
+const time = (date: Date | undefined): string =>
+  date
+    ?.toISOString()
+    .replace(/\.\d+Z$/, "Z")
+    .replace("T", " ") ?? "";
+
+const metadata = (object: JsonObject): string =>
+  Object.keys(object).length === 0 ? "" : printable(JSON.stringify(object));
+
+const indented = (text: string): string => text.replaceAll(/^/gm, "  ");
+
+const shortened = (text: string, width: number): string =>
+  text.length <= width ? text : `${text.slice(0, width - 1)}…`;
+
+/** Text of others must not steer the terminal: control characters but tabs and line ends are shown, not sent. */
+export const printable = (text: string): string =>
+  text.replaceAll(/(?![\n\t])\p{Cc}/gu, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);

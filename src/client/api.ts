@@ -1,0 +1,83 @@
+import type { Listing } from "./listing.js";
+import type * as api from "./requests.js";
+import type { Message, Session, Summary, User } from "./resources.js";
+import type { CallOptions } from "./scope.js";
+
+/**
+ * All calls of the service. Each rejects with a SessionsClientError and nothing else; the comments name the codes that a
+ * caller may want to tell apart, with their reasons. Besides, any call can fail with INVALID_ARGUMENT, UNAVAILABLE,
+ * DEADLINE_EXCEEDED, CANCELLED and INTERNAL.
+ */
+export interface SessionsClient extends SessionCalls, MemoryCalls, UserCalls, PurgeCalls {
+  /** Ends what is under way; every later call fails with CLIENT_CLOSED. Closing twice is fine. */
+  close(): void;
+}
+
+export interface SessionCalls {
+  /** ALREADY_EXISTS (SESSION_ALREADY_EXISTS, SESSION_SOFT_DELETED); FAILED_PRECONDITION (USER_NOT_FOUND). */
+  createSession(request: api.CreateSessionRequest, options?: CallOptions): Promise<Session>;
+  /** NOT_FOUND (SESSION_NOT_FOUND). */
+  getSession(request: api.GetSessionRequest, options?: CallOptions): Promise<Session>;
+  /** The live ones of up to 100 sessions; the others are named and no error. */
+  batchGetSessions(request: api.BatchGetSessionsRequest, options?: CallOptions): Promise<api.BatchGetSessionsResponse>;
+  /** NOT_FOUND (SESSION_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (USER_NOT_FOUND). */
+  updateSession(request: api.UpdateSessionRequest, options?: CallOptions): Promise<Session>;
+  /**
+   * Soft-deletes the session and its memory, at once for every reader. Resolves with the soft-deleted session, or with
+   * undefined when `allowMissing` is set and there is none. NOT_FOUND (SESSION_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+   */
+  deleteSession(request: api.DeleteSessionRequest, options?: CallOptions): Promise<Session | undefined>;
+  /**
+   * ALREADY_EXISTS (SESSION_NOT_DELETED); NOT_FOUND (SESSION_NOT_FOUND); FAILED_PRECONDITION (MEMORY_NOT_RESTORABLE,
+   * USER_NOT_FOUND).
+   */
+  undeleteSession(request: api.UndeleteSessionRequest, options?: CallOptions): Promise<Session>;
+  /** Erases the session and its memory, live or soft-deleted; nothing can be recovered. NOT_FOUND (SESSION_NOT_FOUND). */
+  purgeSession(request: api.PurgeSessionRequest, options?: CallOptions): Promise<api.PurgeSessionResponse>;
+  /** INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of a listing with other filters or another order. */
+  listSessions(request?: api.ListSessionsRequest, options?: CallOptions): Listing<Session>;
+}
+
+export interface MemoryCalls {
+  /**
+   * Appends messages, all or none, and creates or undeletes the session when need be. ALREADY_EXISTS
+   * (MESSAGE_ID_CONFLICT); ABORTED (SEQUENCE_MISMATCH); FAILED_PRECONDITION (USER_NOT_FOUND).
+   */
+  addMemory(request: api.AddMemoryRequest, options?: CallOptions): Promise<api.AddMemoryResponse>;
+  /** What a prompt needs: the summary and the newest messages. A missing session is an empty memory. */
+  getMemory(request: api.GetMemoryRequest, options?: CallOptions): Promise<api.Memory>;
+  /** All messages, the oldest first. A missing session has none. */
+  listMessages(request: api.ListMessagesRequest, options?: CallOptions): Listing<Message>;
+  /** NOT_FOUND (SESSION_NOT_FOUND, MESSAGE_NOT_FOUND). */
+  getMessage(request: api.MessageRequest, options?: CallOptions): Promise<Message>;
+  /** Changes metadata and token count. NOT_FOUND (SESSION_NOT_FOUND, MESSAGE_NOT_FOUND). */
+  updateMessage(request: api.UpdateMessageRequest, options?: CallOptions): Promise<Message>;
+  /** Cannot be undone. Resolves with the message as it was. NOT_FOUND (SESSION_NOT_FOUND, MESSAGE_NOT_FOUND). */
+  deleteMessage(request: api.MessageRequest, options?: CallOptions): Promise<Message>;
+  /** Deletes all messages and the summary; cannot be undone. NOT_FOUND (SESSION_NOT_FOUND). */
+  clearMemory(request: api.ClearMemoryRequest, options?: CallOptions): Promise<Session>;
+  /** NOT_FOUND (SESSION_NOT_FOUND); FAILED_PRECONDITION (MESSAGE_NOT_FOUND). */
+  setSummary(request: api.SetSummaryRequest, options?: CallOptions): Promise<Summary>;
+}
+
+export interface UserCalls {
+  /** ALREADY_EXISTS (USER_ALREADY_EXISTS), also when the user is soft-deleted. */
+  createUser(request: api.CreateUserRequest, options?: CallOptions): Promise<User>;
+  /** NOT_FOUND (USER_NOT_FOUND). */
+  getUser(request: api.GetUserRequest, options?: CallOptions): Promise<User>;
+  /** NOT_FOUND (USER_NOT_FOUND); ABORTED (ETAG_MISMATCH). */
+  updateUser(request: api.UpdateUserRequest, options?: CallOptions): Promise<User>;
+  /** Soft-deletes the user with all their sessions and memory. NOT_FOUND (USER_NOT_FOUND). */
+  deleteUser(request: api.DeleteUserRequest, options?: CallOptions): Promise<User>;
+  /** ALREADY_EXISTS (USER_NOT_DELETED); NOT_FOUND (USER_NOT_FOUND); FAILED_PRECONDITION (MEMORY_NOT_RESTORABLE). */
+  undeleteUser(request: api.UndeleteUserRequest, options?: CallOptions): Promise<User>;
+  /** Erases the user with all their sessions and memory; nothing can be recovered. NOT_FOUND (USER_NOT_FOUND). */
+  purgeUser(request: api.PurgeUserRequest, options?: CallOptions): Promise<api.PurgeUserResponse>;
+  /** The live users, in the order of their `createTime`. */
+  listUsers(request?: api.ListUsersRequest, options?: CallOptions): Listing<User>;
+}
+
+export interface PurgeCalls {
+  /** Erases what was soft-deleted long enough ago, also before its `purgeTime`. */
+  purgeDeleted(request?: api.PurgeDeletedRequest, options?: CallOptions): Promise<api.PurgeDeletedResponse>;
+}

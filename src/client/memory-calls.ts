@@ -1,0 +1,73 @@
+import { randomUUID } from "node:crypto";
+import * as wire from "../../gen/sessions/v1/memory_service.js";
+import type { MemoryCalls } from "./api.js";
+import { requiredDate, toMessage, toSession, toSummary } from "./convert.js";
+import { listingCall } from "./listing-call.js";
+import type { NewMessage } from "./requests.js";
+import type { Transport } from "./transport.js";
+import { wireMode, wireRole, wireTime } from "./wire.js";
+
+export function memoryCalls(transport: Transport): MemoryCalls {
+  const { unary } = transport;
+  return {
+    async addMemory({ messages = [], ...rest }, options) {
+      const request = wire.AddMemoryRequest.fromPartial({ ...rest, messages: messages.map(toWire) });
+      const response = await unary("addMemory", request, options);
+      return {
+        ...response,
+        messages: response.messages.map(({ createTime, ...message }) => ({
+          ...message,
+          createTime: requiredDate(createTime),
+        })),
+      };
+    },
+    async getMemory(request, options) {
+      const response = await unary("getMemory", wire.GetMemoryRequest.fromPartial(request), options);
+      return {
+        messages: response.messages.map(toMessage),
+        summary: response.summary && toSummary(response.summary),
+        session: response.session && toSession(response.session),
+      };
+    },
+    listMessages(request, options) {
+      return listingCall(transport, {
+        name: "listMessages",
+        from: request,
+        options,
+        request: () => wire.ListMessagesRequest.fromPartial(request),
+        itemsOf: ({ messages }) => messages.map(toMessage),
+      });
+    },
+    async getMessage(request, options) {
+      const { message } = await unary("getMessage", wire.GetMessageRequest.fromPartial(request), options);
+      return toMessage(message);
+    },
+    async updateMessage({ metadataMode, ...rest }, options) {
+      const request = wire.UpdateMessageRequest.fromPartial({ ...rest, metadataMode: wireMode(metadataMode) });
+      const { message } = await unary("updateMessage", request, options);
+      return toMessage(message);
+    },
+    async deleteMessage(request, options) {
+      const { message } = await unary("deleteMessage", wire.DeleteMessageRequest.fromPartial(request), options);
+      return toMessage(message);
+    },
+    async clearMemory(request, options) {
+      const { session } = await unary("clearMemory", wire.ClearMemoryRequest.fromPartial(request), options);
+      return toSession(session);
+    },
+    async setSummary(request, options) {
+      const { summary } = await unary("setSummary", wire.SetSummaryRequest.fromPartial(request), options);
+      return toSummary(summary);
+    },
+  };
+}
+
+/** Every message gets an id on this side, before the first try: it is what a repetition is known by. */
+function toWire({ messageId = randomUUID(), roleType, createTime, ...rest }: NewMessage, index: number) {
+  return {
+    ...rest,
+    messageId,
+    roleType: wireRole(roleType, `messages[${index}].role_type`),
+    createTime: wireTime(`messages[${index}].create_time`, createTime),
+  };
+}

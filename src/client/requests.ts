@@ -1,0 +1,242 @@
+import type { JsonObject, Message, RoleType, Session, Summary } from "./resources.js";
+
+/**
+ * What calls take and give, where that is not a resource itself.
+ *
+ * Ids are any non-blank text of at most 256 code points without control characters. Metadata is any JSON object of at
+ * most 64 KiB and 32 levels.
+ */
+
+/**
+ * What an update does with the metadata it carries. `merge` (default): objects merge key by key, all else is replaced, null
+ * is stored. `merge-patch`: the same, but null removes its key. `replace`: the metadata becomes exactly what is sent.
+ */
+export type MetadataMode = "merge" | "merge-patch" | "replace";
+
+export type SessionOrder = "createTime" | "updateTime" | "lastMessageTime";
+
+export interface CreateSessionRequest {
+  readonly sessionId: string;
+  /** A live user. */
+  readonly userId?: string;
+  readonly metadata?: JsonObject;
+}
+
+export interface GetSessionRequest {
+  readonly sessionId: string;
+  /** Whether a soft-deleted session is returned too. */
+  readonly showDeleted?: boolean;
+}
+
+export interface BatchGetSessionsRequest {
+  /** From 1 to 100. */
+  readonly sessionIds: readonly string[];
+}
+
+export interface BatchGetSessionsResponse {
+  /** Those that were found, in the order of the request. */
+  readonly sessions: Session[];
+  readonly missingSessionIds: string[];
+}
+
+export interface UpdateSessionRequest {
+  readonly sessionId: string;
+  readonly metadata?: JsonObject;
+  readonly metadataMode?: MetadataMode;
+  /** The new user; null: nobody; undefined: as it is. */
+  readonly userId?: string | null;
+  readonly etag?: string;
+}
+
+export interface DeleteSessionRequest {
+  readonly sessionId: string;
+  /** Whether it is fine when there is no live session of this id. Also makes the call safe to retry. */
+  readonly allowMissing?: boolean;
+  readonly etag?: string;
+}
+
+export interface UndeleteSessionRequest {
+  readonly sessionId: string;
+  /** Whether the memory that the deletion took comes back too. Default false: it stays deleted for good. */
+  readonly restoreMemory?: boolean;
+}
+
+export interface PurgeSessionRequest {
+  readonly sessionId: string;
+}
+
+export interface PurgeSessionResponse {
+  readonly purgedMessages: number;
+}
+
+/** What every listing takes. */
+export interface ListingRequest {
+  /** How many items at most, across all resumptions. Undefined or 0: all. */
+  readonly limit?: number;
+  /** The `nextCursor` of an earlier listing with the same filters and order. Undefined or empty: from the beginning. */
+  readonly cursor?: string;
+  /** How many items come at a time, at most 1000. Default 100. */
+  readonly chunkSize?: number;
+}
+
+export interface ListSessionsRequest extends ListingRequest {
+  readonly userId?: string;
+  /** Only sessions whose metadata contains this, nested. */
+  readonly metadata?: JsonObject;
+  /** Only sessions created after this time, itself excluded. */
+  readonly createdAfter?: Date;
+  /** Only sessions created before this time, itself excluded. */
+  readonly createdBefore?: Date;
+  /** Default `createTime`: the only order under which each session that lives throughout comes exactly once. */
+  readonly order?: SessionOrder;
+  /** Whether the newest come first. */
+  readonly descending?: boolean;
+  /** Whether soft-deleted sessions are listed too. */
+  readonly showDeleted?: boolean;
+}
+
+export interface NewMessage {
+  /** Undefined: the client makes a UUID, so that the call can be retried. */
+  readonly messageId?: string;
+  /** The speaker, in your own words, at most 256 code points. */
+  readonly role?: string;
+  readonly roleType?: RoleType;
+  /** At most 1 MiB of UTF-8. */
+  readonly content?: string;
+  /** What the message is beyond its text, kept and returned as it is. At most 1 MiB. */
+  readonly payload?: Uint8Array;
+  /** The media type of `payload`. */
+  readonly payloadType?: string;
+  readonly metadata?: JsonObject;
+  readonly tokenCount?: number;
+  /** Not in the future. Undefined: now. */
+  readonly createTime?: Date;
+}
+
+export interface AddMemoryRequest {
+  readonly sessionId: string;
+  /** At most 1000, and 8 MiB in all. None: the session is only created or undeleted. */
+  readonly messages?: readonly NewMessage[];
+  /** Used only when this call creates the session. */
+  readonly userId?: string;
+  /** Used only when this call creates the session. */
+  readonly sessionMetadata?: JsonObject;
+  /** The sequence of the newest message that you have seen; 0: none yet. Another one is ABORTED. */
+  readonly expectedLastSequence?: number;
+}
+
+export interface AddedMessage {
+  readonly messageId: string;
+  readonly sequence: number;
+  readonly createTime: Date;
+}
+
+export interface AddMemoryResponse {
+  /** One for each message of the request, in its order. */
+  readonly messages: AddedMessage[];
+  readonly sessionCreated: boolean;
+  readonly sessionUndeleted: boolean;
+}
+
+export interface GetMemoryRequest {
+  readonly sessionId: string;
+  /** The newest n, at most 1000. Undefined or 0: what follows the summary, at most the service's memory window. */
+  readonly lastN?: number;
+}
+
+export interface Memory {
+  /** Oldest first. */
+  readonly messages: Message[];
+  readonly summary?: Summary;
+  /** Undefined when there is no live session. */
+  readonly session?: Session;
+}
+
+export interface ListMessagesRequest extends ListingRequest {
+  readonly sessionId: string;
+  /** Whether the newest come first. */
+  readonly descending?: boolean;
+}
+
+export interface MessageRequest {
+  readonly sessionId: string;
+  readonly messageId: string;
+}
+
+export interface UpdateMessageRequest extends MessageRequest {
+  readonly metadata?: JsonObject;
+  readonly metadataMode?: MetadataMode;
+  readonly tokenCount?: number;
+}
+
+export interface ClearMemoryRequest {
+  readonly sessionId: string;
+}
+
+export interface SetSummaryRequest {
+  readonly sessionId: string;
+  /** At most 1 MiB of UTF-8. */
+  readonly content?: string;
+  /** The last message that the summary covers. */
+  readonly recentMessageId: string;
+  readonly metadata?: JsonObject;
+  readonly tokenCount?: number;
+}
+
+export interface CreateUserRequest {
+  readonly userId: string;
+  /** At most 256 code points, as are the names. */
+  readonly email?: string;
+  readonly firstName?: string;
+  readonly lastName?: string;
+  readonly metadata?: JsonObject;
+}
+
+export interface GetUserRequest {
+  readonly userId: string;
+}
+
+export interface UpdateUserRequest {
+  readonly userId: string;
+  /** Empty: none; undefined: as it is. The names likewise. */
+  readonly email?: string;
+  readonly firstName?: string;
+  readonly lastName?: string;
+  readonly metadata?: JsonObject;
+  readonly metadataMode?: MetadataMode;
+  readonly etag?: string;
+}
+
+export interface DeleteUserRequest {
+  readonly userId: string;
+}
+
+export interface UndeleteUserRequest {
+  readonly userId: string;
+  /** Whether the sessions that the deletion took come back too, with their memory. */
+  readonly restoreSessions?: boolean;
+}
+
+export interface PurgeUserRequest {
+  readonly userId: string;
+}
+
+export interface PurgeUserResponse {
+  readonly purgedSessions: number;
+  readonly purgedMessages: number;
+}
+
+export type ListUsersRequest = ListingRequest;
+
+export interface PurgeDeletedRequest {
+  /** Milliseconds since the soft-deletion, at least. Undefined: the service's retention. 0: all that is soft-deleted. */
+  readonly olderThanMs?: number;
+  /** Whether only to count. */
+  readonly dryRun?: boolean;
+}
+
+export interface PurgeDeletedResponse {
+  readonly purgedSessions: number;
+  readonly purgedMessages: number;
+  readonly purgedUsers: number;
+}

@@ -1,0 +1,84 @@
+import type { JsonObject } from "../domain/json.js";
+
+/** What the service keeps, as plain objects. Times have a resolution of one millisecond. */
+
+export type { JsonObject, JsonValue } from "../domain/json.js";
+
+/** The kind of speaker of a message. */
+export type RoleType = "system" | "assistant" | "user" | "function" | "tool";
+
+export interface Session {
+  /** The id under which the session was created. */
+  readonly sessionId: string;
+  /** A UUID set by the service. A session that is purged and created again has another one. */
+  readonly uid: string;
+  /** Undefined when the session belongs to nobody. */
+  readonly userId?: string;
+  readonly metadata: JsonObject;
+  readonly createTime: Date;
+  /** When the session itself last changed; its messages do not move it. */
+  readonly updateTime: Date;
+  /** The `createTime` of the newest message; undefined while there is none. */
+  readonly lastMessageTime?: Date;
+  /** Set only while the session is soft-deleted. */
+  readonly deleteTime?: Date;
+  /** From when on the soft-deleted session is erased. Set only while it is soft-deleted. */
+  readonly purgeTime?: Date;
+  /** The number of live messages, always exact. */
+  readonly messageCount: number;
+  /** Sent back in a write, it makes the write fail when the session has changed since. */
+  readonly etag: string;
+}
+
+export interface Message {
+  /** Unique within the session's memory. */
+  readonly messageId: string;
+  readonly sessionId: string;
+  /** The message's place: from 1 on, strictly increasing, never used again, with gaps allowed. */
+  readonly sequence: number;
+  /** The speaker, in the caller's own words. */
+  readonly role: string;
+  /** Undefined when it was not said. */
+  readonly roleType?: RoleType;
+  readonly content: string;
+  /** Undefined when there is none. */
+  readonly payload?: Uint8Array;
+  /** The media type of `payload`; undefined when there is none. */
+  readonly payloadType?: string;
+  readonly metadata: JsonObject;
+  readonly tokenCount: number;
+  /** When the message was made, as its caller said, or else when it was added. */
+  readonly createTime: Date;
+  /** When metadata or token count last changed. */
+  readonly updateTime: Date;
+}
+
+/** Condenses a session's memory up to one of its messages. */
+export interface Summary {
+  readonly content: string;
+  /** The last message that the summary covers. */
+  readonly recentMessageId: string;
+  readonly metadata: JsonObject;
+  readonly tokenCount: number;
+  readonly createTime: Date;
+}
+
+export interface User {
+  readonly userId: string;
+  /** A UUID set by the service. A user who is purged and created again has another one. */
+  readonly uid: string;
+  /** Empty when there is none, as are the names. */
+  readonly email: string;
+  readonly firstName: string;
+  readonly lastName: string;
+  readonly metadata: JsonObject;
+  readonly createTime: Date;
+  readonly updateTime: Date;
+  /** Set only while the user is soft-deleted. */
+  readonly deleteTime?: Date;
+  /** From when on the soft-deleted user is erased. Set only while they are soft-deleted. */
+  readonly purgeTime?: Date;
+  /** The number of live sessions, always exact. */
+  readonly sessionCount: number;
+  readonly etag: string;
+}

@@ -1,0 +1,63 @@
+import * as wire from "../../gen/sessions/v1/session_service.js";
+import type { SessionCalls } from "./api.js";
+import { toSession } from "./convert.js";
+import { listingCall } from "./listing-call.js";
+import type { Transport } from "./transport.js";
+import { wireMode, wireOrder, wireTime } from "./wire.js";
+
+export function sessionCalls(transport: Transport): SessionCalls {
+  const { unary } = transport;
+  return {
+    async createSession(request, options) {
+      const { session } = await unary("createSession", wire.CreateSessionRequest.fromPartial(request), options);
+      return toSession(session);
+    },
+    async getSession(request, options) {
+      const { session } = await unary("getSession", wire.GetSessionRequest.fromPartial(request), options);
+      return toSession(session);
+    },
+    async batchGetSessions(request, options) {
+      const { sessions, missingSessionIds } = await unary(
+        "batchGetSessions",
+        wire.BatchGetSessionsRequest.fromPartial({ sessionIds: [...request.sessionIds] }),
+        options,
+      );
+      return { sessions: sessions.map(toSession), missingSessionIds };
+    },
+    async updateSession({ metadataMode, userId, ...rest }, options) {
+      const request = wire.UpdateSessionRequest.fromPartial({
+        ...rest,
+        metadataMode: wireMode(metadataMode),
+        userId: userId === null ? "" : userId,
+      });
+      const { session } = await unary("updateSession", request, options);
+      return toSession(session);
+    },
+    async deleteSession(request, options) {
+      const { session } = await unary("deleteSession", wire.DeleteSessionRequest.fromPartial(request), options);
+      return session && toSession(session);
+    },
+    async undeleteSession(request, options) {
+      const { session } = await unary("undeleteSession", wire.UndeleteSessionRequest.fromPartial(request), options);
+      return toSession(session);
+    },
+    async purgeSession(request, options) {
+      return unary("purgeSession", wire.PurgeSessionRequest.fromPartial(request), options);
+    },
+    listSessions(request = {}, options) {
+      return listingCall(transport, {
+        name: "listSessions",
+        from: request,
+        options,
+        request: () =>
+          wire.ListSessionsRequest.fromPartial({
+            ...request,
+            createdAfter: wireTime("created_after", request.createdAfter),
+            createdBefore: wireTime("created_before", request.createdBefore),
+            order: wireOrder(request.order),
+          }),
+        itemsOf: ({ sessions }) => sessions.map(toSession),
+      });
+    },
+  };
+}

@@ -1,0 +1,71 @@
+import type { Duration } from "../../gen/google/protobuf/duration.js";
+import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
+import { MetadataMode as WireMode, RoleType as WireRole } from "../../gen/sessions/v1/resources.js";
+import { SessionOrder as WireOrder } from "../../gen/sessions/v1/session_service.js";
+import { invalidArgument } from "./error.js";
+import type { MetadataMode, SessionOrder } from "./requests.js";
+import type { RoleType } from "./resources.js";
+
+/** Times and enums between their wire form and JavaScript's. */
+
+const ROLE_TYPES: Readonly<Record<RoleType, WireRole>> = {
+  system: WireRole.ROLE_TYPE_SYSTEM,
+  assistant: WireRole.ROLE_TYPE_ASSISTANT,
+  user: WireRole.ROLE_TYPE_USER,
+  function: WireRole.ROLE_TYPE_FUNCTION,
+  tool: WireRole.ROLE_TYPE_TOOL,
+};
+
+const MODES: Readonly<Record<MetadataMode, WireMode>> = {
+  merge: WireMode.METADATA_MODE_MERGE,
+  "merge-patch": WireMode.METADATA_MODE_MERGE_PATCH,
+  replace: WireMode.METADATA_MODE_REPLACE,
+};
+
+const ORDERS: Readonly<Record<SessionOrder, WireOrder>> = {
+  createTime: WireOrder.SESSION_ORDER_CREATE_TIME,
+  updateTime: WireOrder.SESSION_ORDER_UPDATE_TIME,
+  lastMessageTime: WireOrder.SESSION_ORDER_LAST_MESSAGE_TIME,
+};
+
+const ROLE_NAMES = new Map(Object.entries(ROLE_TYPES).map(([name, value]) => [value, name as RoleType]));
+
+/** The role types that a message can have. */
+export const ROLE_TYPE_NAMES: readonly RoleType[] = [...ROLE_NAMES.values()];
+
+export const wireRole = (roleType: RoleType | undefined, field: string) => oneOf(field, ROLE_TYPES, roleType);
+export const wireMode = (mode: MetadataMode | undefined) => oneOf("metadata_mode", MODES, mode);
+export const wireOrder = (order: SessionOrder | undefined) => oneOf("order", ORDERS, order);
+
+/** Undefined when it is unset, or one that a later service has. */
+export const roleOf = (wire: WireRole): RoleType | undefined => ROLE_NAMES.get(wire);
+
+/** Callers in plain JavaScript can send anything; a mistake must not become the default. */
+function oneOf<Name extends string, Value>(
+  field: string,
+  values: Readonly<Record<Name, Value>>,
+  name: Name | undefined,
+): Value | undefined {
+  if (name === undefined) return undefined;
+  if (!Object.hasOwn(values, name)) throw invalidArgument(field, `One of ${Object.keys(values).join(", ")}.`);
+  return values[name];
+}
+
+export function wireTime(field: string, date: Date | undefined): Timestamp | undefined {
+  if (date === undefined) return undefined;
+  const ms = date.getTime();
+  if (Number.isNaN(ms)) throw invalidArgument(field, "Not a valid date.");
+  const seconds = Math.floor(ms / 1000);
+  return { seconds, nanos: (ms - seconds * 1000) * 1_000_000 };
+}
+
+export function dateOf(timestamp: Timestamp): Date {
+  return new Date(timestamp.seconds * 1000 + Math.floor(timestamp.nanos / 1_000_000));
+}
+
+export function wireDuration(field: string, ms: number | undefined): Duration | undefined {
+  if (ms === undefined) return undefined;
+  if (!Number.isFinite(ms)) throw invalidArgument(field, "A finite number of milliseconds.");
+  const seconds = Math.trunc(ms / 1000);
+  return { seconds, nanos: Math.round((ms - seconds * 1000) * 1_000_000) };
+}

@@ -1,0 +1,156 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startService, type TestService } from "../support/service.js";
+import { parseLines, run, start } from "./support.js";
+
+let service: TestService;
+beforeAll(async () => {
+  service = await startService();
+});
+afterAll(() => service.stop());
+
+const sessions = (...args: string[]) => run(["--address", service.address, ...args]);
+
+const add = (sessionId: string, count: number, more: object = {}) =>
+  service.memory.addMemory({
+    sessionId,
+    messages: Array.from({ length: count }, (_, n) => ({
+      messageId: `m${n}`,
+      role: "Ann",
+      roleType: 3,
+      content: `text ${n}`,
+    })),
+    ...more,
+  });
+
+test("list", async () => {
+  await service.users.createUser({ userId: "list-user" });
+  await add("list-1", 2, { userId: "list-user", sessionMetadata: { topic: { of: "list" } } });
+  await add("list-2", 0, { sessionMetadata: { topic: { of: "list", more: "x".repeat(100) } } });
+  const filter = ["--metadata", '{"topic": {"of": "list"}}'];
+
+  const json = await sessions("list", "--json", ...filter);
+  expect(json).toMatchObject({ code: 0, stderr: "" });
+  const listed = parseLines(json.stdout);
+  expect(listed.map(({ session_id }) => session_id)).toEqual(["list-1", "list-2"]);
+  expect(listed[0]).toMatchObject({ user_id: "list-user", metadata: { topic: { of: "list" } }, message_count: 2 });
+  expect(listed[0]?.create_time).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+
+  const ids = async (...args: string[]) =>
+    parseLines((await sessions("list", "--json", ...filter, ...args)).stdout).map(({ session_id }) => session_id);
+  expect(await ids("--user", "list-user")).toEqual(["list-1"]);
+  expect(await ids("--descending", "--limit", "1")).toEqual(["list-2"]);
+  expect(await ids("--order", "last-message", "--descending")).toEqual(["list-1", "list-2"]);
+  await service.sessions.deleteSession({ sessionId: "list-2" });
+  expect(await ids()).toEqual(["list-1"]);
+  expect(await ids("--deleted")).toEqual(["list-1", "list-2"]);
+
+  const table = (await sessions("list", "--deleted", ...filter)).stdout;
+  expect(table).toMatch(/SESSION.*USER.*MESSAGES.*CREATED.*METADATA.*DELETED/);
+  expect(table).toMatch(/list-1 .*list-user .* 2 /);
+  expect(await sessions("list", "--metadata", '{"no": "such"}')).toMatchObject({ code: 0, stdout: "" });
+});
+
+test("show", async () => {
+  await add("shown", 120, { sessionMetadata: { a: 1 } });
+  await add("escape", 0);
+  await service.memory.addMemory({ sessionId: "escape", messages: [{ content: "red \u001b[31m text" }] });
+  await service.memory.setSummary({ sessionId: "shown", content: "so far so good", recentMessageId: "m2" });
+
+  const last = await sessions("show", "shown", "--last", "2");
+  expect(last).toMatchObject({ code: 0, stderr: "" });
+  expect(last.stdout).toContain("so far so good");
+  expect(last.stdout).toMatch(/#119 .*Ann \(user\)\n {2}text 118\n#120 .*\n {2}text 119\n$/);
+  expect((await sessions("show", "escape")).stdout).toContain("red \\x1b[31m text");
+
+  const count = async (...args: string[]) => JSON.parse((await sessions("show", "shown", "--json", ...args)).stdout);
+  expect((await count()).messages).toHaveLength(50);
+  const all = await count("--all");
+  expect(all).toMatchObject({ session_id: "shown", metadata: { a: 1 }, summary: { recent_message_id: "m2" } });
+  expect(all.messages).toHaveLength(120);
+
+  // What is shown can be imported: into a service that has it already it adds nothing.
+  const again = await run(["--address", service.address, "import", "-"], { stdin: JSON.stringify(all) });
+  expect(again.code).toBe(0);
+  expect((await count()).message_count).toBe(120);
+  await service.sessions.purgeSession({ sessionId: "shown" });
+  expect((await run(["--address", service.address, "import", "-"], { stdin: JSON.stringify(all) })).code).toBe(0);
+  expect((await count("--all")).messages.map((message: { content: string }) => message.content)).toEqual(
+    all.messages.map((message: { content: string }) => message.content),
+  );
+});
+
+test("delete, restore and purge", async () => {
+  await add("gone", 3);
+  expect((await sessions("delete", "gone")).stdout).toMatch(/^Deleted gone; it can be restored until 20.*Z\.\n$/);
+  expect(await sessions("delete", "gone")).toMatchObject({
+    code: 3,
+    stderr: 'sessions: There is no live session "gone".\n',
+  });
+  expect((await sessions("restore", "gone")).stdout).toBe("Restored gone with 3 messages.\n");
+  expect((await sessions("restore", "gone")).code).toBe(1);
+  expect(JSON.parse((await sessions("delete", "gone", "--json")).stdout)).toMatchObject({
+    session_id: "gone",
+    message_count: 0,
+  });
+  const restored = await sessions("restore", "gone", "--without-memory", "--json");
+  expect(JSON.parse(restored.stdout)).toMatchObject({ session_id: "gone", message_count: 0 });
+
+  expect(await sessions("purge", "gone")).toMatchObject({ code: 2, stdout: "" });
+  expect(await sessions("purge", "gone", "--dry-run")).toMatchObject({ code: 2 });
+  expect(await sessions("purge", "gone", "--yes")).toMatchObject({ code: 0, stdout: "Erased gone with 3 messages.\n" });
+  expect(await sessions("purge", "gone", "--yes")).toMatchObject({ code: 3 });
+
+  await add("old", 2);
+  await sessions("delete", "old");
+  const counts = { purged_sessions: 0, purged_messages: 0, purged_users: 0 };
+  const olderThan = async (...args: string[]) =>
+    JSON.parse((await sessions("purge", "--json", "--older-than", ...args)).stdout);
+  expect(await olderThan("1h", "--yes")).toEqual(counts);
+  expect((await olderThan("0s", "--dry-run")).purged_messages).toBeGreaterThanOrEqual(2);
+  expect((await olderThan("0s", "--yes")).purged_sessions).toBeGreaterThanOrEqual(1);
+  expect((await sessions("restore", "old")).code).toBe(3);
+});
+
+test("mistakes of the command line end with 2, in one line", async () => {
+  for (const args of [
+    ["nonsense"],
+    ["list", "--limit", "many"],
+    ["list", "--metadata", "[]"],
+    ["list", "--order", "size"],
+    ["list", "--user", " "],
+    ["show"],
+    ["show", "s", "--last", "2", "--all"],
+    ["purge", "--older-than", "30"],
+    ["import", "-", "--concurrency", "0"],
+  ]) {
+    const { code, stdout, stderr } = await sessions(...args);
+    expect({ args, code, stdout }).toEqual({ args, code: 2, stdout: "" });
+    expect(stderr).toMatch(/^sessions: .*\n$/);
+  }
+  expect((await sessions()).code).toBe(2);
+});
+
+test("the address comes from the command line or the environment, and help tells the exit codes", async () => {
+  expect(await run(["list"], { env: { SESSIONS_ADDRESS: service.address } })).toMatchObject({ code: 0 });
+  const away = await run(["list"], { env: { SESSIONS_ADDRESS: "127.0.0.1:1" } });
+  expect(away.code).toBe(1);
+  expect(away.stderr).toMatch(/^sessions: cannot reach the service at 127\.0\.0\.1:1: .*ECONNREFUSED.*\n$/);
+  const help = await run(["--help"]);
+  expect(help.code).toBe(0);
+  expect(help.stdout).toMatch(/SESSIONS_ADDRESS[\s\S]*Exit codes:[\s\S]*\b3 +no such session/);
+});
+
+test("a reader who has read enough ends a listing quietly", async () => {
+  const metadata = { fill: "x".repeat(10_000) };
+  await Promise.all(
+    Array.from({ length: 60 }, (_, n) => service.sessions.createSession({ sessionId: `pipe-${n}`, metadata })),
+  );
+  const { child, ended } = start(["--address", service.address, "list", "--json"]);
+  let stderr = "";
+  child.stderr.on("data", (chunk) => {
+    stderr += chunk;
+  });
+  child.stdout.once("data", () => child.stdout.destroy());
+  expect(await ended).toBe(0);
+  expect(stderr).toBe("");
+});

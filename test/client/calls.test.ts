@@ -1,0 +1,169 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { JsonObject, RoleType, SessionOrder } from "../../src/client/index.js";
+import { startService, type TestService } from "../support/service.js";
+import { clientTo, collect, failure } from "./support.js";
+
+let service: TestService;
+beforeAll(async () => {
+  service = await startService();
+});
+afterAll(() => service.stop());
+
+const connect = () => clientTo(service.address);
+
+test("a session is created, read, updated, deleted, restored and purged", async () => {
+  const client = connect();
+  await client.createUser({ userId: "life-user", email: "a@example.org", firstName: "Ann" });
+  const created = await client.createSession({ sessionId: "life", userId: "life-user", metadata: { a: { b: 1 } } });
+  expect(created).toMatchObject({ sessionId: "life", userId: "life-user", metadata: { a: { b: 1 } }, messageCount: 0 });
+  expect(created.createTime).toBeInstanceOf(Date);
+  expect(Math.abs(created.createTime.getTime() - Date.now())).toBeLessThan(60_000);
+  expect(created.lastMessageTime).toBeUndefined();
+  expect(await client.getSession({ sessionId: "life" })).toEqual(created);
+
+  const merged = await client.updateSession({ sessionId: "life", metadata: { a: { c: 2 } }, etag: created.etag });
+  expect(merged.metadata).toEqual({ a: { b: 1, c: 2 } });
+  const patched = await client.updateSession({
+    sessionId: "life",
+    metadata: { a: { b: null } },
+    metadataMode: "merge-patch",
+  });
+  expect(patched.metadata).toEqual({ a: { c: 2 } });
+  const replaced = await client.updateSession({ sessionId: "life", metadata: { z: [] }, metadataMode: "replace" });
+  expect(replaced).toMatchObject({ metadata: { z: [] }, userId: "life-user" });
+  expect((await client.updateSession({ sessionId: "life", userId: null })).userId).toBeUndefined();
+
+  const { sessions, missingSessionIds } = await client.batchGetSessions({ sessionIds: ["life", "none"] });
+  expect(sessions.map(({ sessionId }) => sessionId)).toEqual(["life"]);
+  expect(missingSessionIds).toEqual(["none"]);
+
+  const deleted = await client.deleteSession({ sessionId: "life" });
+  expect(deleted?.purgeTime?.getTime()).toBeGreaterThan(Date.now());
+  expect(await client.deleteSession({ sessionId: "none", allowMissing: true })).toBeUndefined();
+  expect((await client.getSession({ sessionId: "life", showDeleted: true })).deleteTime).toEqual(deleted?.deleteTime);
+  expect((await client.undeleteSession({ sessionId: "life", restoreMemory: true })).deleteTime).toBeUndefined();
+  expect(await client.purgeSession({ sessionId: "life" })).toEqual({ purgedMessages: 0 });
+});
+
+test("messages come back as they went in", async () => {
+  const client = connect();
+  const roleTypes: RoleType[] = ["system", "assistant", "user", "function", "tool"];
+  const createTime = new Date("2021-03-04T05:06:07.089Z");
+  const added = await client.addMemory({
+    sessionId: "memory",
+    sessionMetadata: { made: true },
+    messages: [
+      ...roleTypes.map((roleType) => ({ roleType, role: "r", content: roleType })),
+      {
+        messageId: "own",
+        payload: new Uint8Array([0, 255]),
+        payloadType: "x/y",
+        metadata: { k: 1 },
+        tokenCount: 7,
+        createTime,
+      },
+    ],
+  });
+  expect(added.sessionCreated).toBe(true);
+  expect(added.messages.at(-1)).toEqual({ messageId: "own", sequence: 6, createTime });
+
+  const { messages, session, summary } = await client.getMemory({ sessionId: "memory" });
+  expect(session).toMatchObject({ metadata: { made: true }, messageCount: 6, lastMessageTime: createTime });
+  expect(summary).toBeUndefined();
+  expect(messages.slice(0, 5).map(({ roleType }) => roleType)).toEqual(roleTypes);
+  expect(messages[0]?.payload).toBeUndefined();
+  const own = await client.getMessage({ sessionId: "memory", messageId: "own" });
+  expect(own).toEqual(messages[5]);
+  expect(own).toMatchObject({ payloadType: "x/y", metadata: { k: 1 }, tokenCount: 7, createTime });
+  expect(own.roleType).toBeUndefined();
+  expect(own.payload).toStrictEqual(new Uint8Array([0, 255]));
+
+  const updated = await client.updateMessage({
+    sessionId: "memory",
+    messageId: "own",
+    tokenCount: 0,
+    metadata: { l: 2 },
+  });
+  expect(updated).toMatchObject({ tokenCount: 0, metadata: { k: 1, l: 2 } });
+  const set = await client.setSummary({
+    sessionId: "memory",
+    content: "so far",
+    recentMessageId: "own",
+    tokenCount: 2,
+  });
+  expect((await client.getMemory({ sessionId: "memory", lastN: 1 })).summary).toEqual(set);
+  await client.deleteMessage({ sessionId: "memory", messageId: "own" });
+  const left = await collect(client.listMessages({ sessionId: "memory", descending: true }));
+  expect(left.map(({ sequence }) => sequence)).toEqual([5, 4, 3, 2, 1]);
+  expect((await client.clearMemory({ sessionId: "memory" })).messageCount).toBe(0);
+  expect(await client.getMemory({ sessionId: "nobody" })).toEqual({ messages: [] });
+});
+
+test("any key of metadata survives", async () => {
+  const client = connect();
+  const metadata = JSON.parse(
+    '{"__proto__": {"x": 1}, "a.b": 1, "$set": [null, 1.5], "": "", "constructor": false}',
+  ) as JsonObject;
+  const session = await client.createSession({ sessionId: "keys", metadata });
+  expect(JSON.stringify(session.metadata)).toBe(JSON.stringify(metadata));
+  expect(JSON.stringify((await client.getSession({ sessionId: "keys" })).metadata)).toBe(JSON.stringify(metadata));
+});
+
+test("users are created, updated, listed, deleted, restored and purged", async () => {
+  const client = connect();
+  await client.createUser({ userId: "u1", lastName: "Ng", metadata: { a: 1 } });
+  await client.createUser({ userId: "u2" });
+  const updated = await client.updateUser({ userId: "u1", email: "n@example.org" });
+  expect(updated).toMatchObject({ lastName: "Ng", email: "n@example.org", metadata: { a: 1 }, sessionCount: 0 });
+  expect((await collect(client.listUsers())).map(({ userId }) => userId)).toEqual(expect.arrayContaining(["u1", "u2"]));
+  await client.addMemory({ sessionId: "of-u1", userId: "u1", messages: [{ content: "hi" }] });
+  expect((await client.deleteUser({ userId: "u1" })).deleteTime).toBeInstanceOf(Date);
+  await client.undeleteUser({ userId: "u1", restoreSessions: true });
+  expect((await client.getUser({ userId: "u1" })).sessionCount).toBe(1);
+  expect(await client.purgeUser({ userId: "u1" })).toEqual({ purgedSessions: 1, purgedMessages: 1 });
+});
+
+test("sessions are listed by user, metadata, time and order", async () => {
+  const client = connect();
+  for (const n of [1, 2, 3]) {
+    await client.createSession({ sessionId: `order-${n}`, metadata: { list: { of: "order" }, odd: n % 2 === 1 } });
+  }
+  const first = await client.getSession({ sessionId: "order-1" });
+  await client.updateSession({ sessionId: "order-1", metadata: {} });
+  const ids = async (request: { order?: SessionOrder; descending?: boolean; createdAfter?: Date; odd?: boolean }) => {
+    const { odd, ...rest } = request;
+    const metadata = { list: { of: "order" }, ...(odd !== undefined && { odd }) };
+    return (await collect(client.listSessions({ ...rest, metadata }))).map(({ sessionId }) => sessionId);
+  };
+  expect(await ids({})).toEqual(["order-1", "order-2", "order-3"]);
+  expect(await ids({ descending: true, odd: true })).toEqual(["order-3", "order-1"]);
+  expect(await ids({ order: "updateTime" })).toEqual(["order-2", "order-3", "order-1"]);
+  expect(await ids({ createdAfter: first.createTime })).not.toContain("order-1");
+});
+
+test("what was soft-deleted is counted and purged", async () => {
+  const client = connect();
+  await client.addMemory({ sessionId: "gone", messages: [{ content: "1" }, { content: "2" }] });
+  await client.deleteSession({ sessionId: "gone" });
+  const wouldGo = await client.purgeDeleted({ olderThanMs: 0, dryRun: true });
+  expect(wouldGo.purgedSessions).toBeGreaterThanOrEqual(1);
+  expect(await client.purgeDeleted({ olderThanMs: 3_600_000 })).toMatchObject({ purgedSessions: 0 });
+  expect(await client.purgeDeleted({ olderThanMs: 0 })).toEqual(wouldGo);
+  expect((await failure(client.getSession({ sessionId: "gone", showDeleted: true }))).code).toBe("NOT_FOUND");
+});
+
+test("a page has the cursor of the next one", async () => {
+  const client = connect();
+  await client.addMemory({ sessionId: "pages", messages: Array.from({ length: 25 }, () => ({ content: "x" })) });
+  const request = { sessionId: "pages", limit: 10, chunkSize: 4 };
+  const first = await client.listMessages(request).page();
+  const second = await client.listMessages({ ...request, cursor: first.nextCursor }).page();
+  const third = await client.listMessages({ ...request, cursor: second.nextCursor }).page();
+  const sequences = [first, second, third].flatMap(({ items }) => items.map(({ sequence }) => sequence));
+  expect(sequences).toEqual(Array.from({ length: 25 }, (_, index) => index + 1));
+  expect(third.nextCursor).toBe("");
+
+  const sizes: number[] = [];
+  for await (const { items } of client.listMessages(request).chunks()) sizes.push(items.length);
+  expect(sizes).toEqual([4, 4, 2]);
+});
