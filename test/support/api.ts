@@ -1,4 +1,4 @@
-import { Client, credentials, Metadata, type ServiceError, status as codes } from "@grpc/grpc-js";
+import { Client, status as codes, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { BadRequest, ErrorInfo, RetryInfo } from "../../gen/google/rpc/error_details.js";
 import { Status } from "../../gen/google/rpc/status.js";
 import * as memoryApi from "../../gen/sessions/v1/memory_service.js";

@@ -8,7 +8,7 @@ declare module "vitest" {
 }
 
 /** One MongoDB for the whole run, its TTL monitor at its fastest; each test file takes a database of its own. */
-export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const mongo = await startTemporaryMongo({
     env: process.env,
     log: (line) => console.log(`[mongodb] ${line}`),
