@@ -1,3 +1,5 @@
+import { uriFault } from "./store/database.js";
+
 /** The service's settings, all out of the environment and fixed from the start. */
 export interface Config {
   /** The replica set or sharded cluster to use; undefined for a local MongoDB. */
@@ -58,10 +60,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     dataDir: read("SESSIONS_DATA_DIR", ".data", nonEmpty),
     grpcListen: read("SESSIONS_GRPC_LISTEN", "127.0.0.1:50051", address),
     httpListen: read("SESSIONS_HTTP_LISTEN", "127.0.0.1:8080", (text) => (text === "" ? undefined : address(text))),
-    retentionMs: read("SESSIONS_RETENTION", "30d", duration(0)),
-    purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100)),
+    retentionMs: read("SESSIONS_RETENTION", "30d", duration(0, MAX_DURATION_MS)),
+    purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
     memoryWindow: read("SESSIONS_MEMORY_WINDOW", "50", wholeNumber(1, 1000)),
-    shutdownGraceMs: read("SESSIONS_SHUTDOWN_GRACE", "10s", duration(0)),
+    shutdownGraceMs: read("SESSIONS_SHUTDOWN_GRACE", "10s", duration(0, MAX_TIMER_MS)),
     logLevel: read("SESSIONS_LOG_LEVEL", "info", oneOf(LOG_LEVELS)),
     logFormat: read("SESSIONS_LOG_FORMAT", isTerminal ? "pretty" : "json", oneOf(["pretty", "json"] as const)),
   };
@@ -77,13 +79,16 @@ const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as con
 /** About 100 years: times further away are a mistake, and soon no valid dates any more. */
 const MAX_DURATION_MS = 36_500 * UNITS.d;
 
-function duration(atLeastMs: number): (text: string) => number {
+/** Node's timers take any longer time for none at all. */
+const MAX_TIMER_MS = 24 * UNITS.d;
+
+function duration(atLeastMs: number, atMostMs: number): (text: string) => number {
   return (text) => {
     const [, amount, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(text) ?? [];
     if (!amount || !unit) throw new Error("a duration is a whole number and one of ms, s, m, h, d, such as 30d.");
     const ms = Number(amount) * UNITS[unit as keyof typeof UNITS];
     if (ms < atLeastMs) throw new Error(`at least ${atLeastMs}ms.`);
-    if (ms > MAX_DURATION_MS) throw new Error("at most 36500d.");
+    if (ms > atMostMs) throw new Error(`at most ${atMostMs / UNITS.d}d.`);
     return ms;
   };
 }
@@ -118,11 +123,16 @@ function mongodbUri(text: string): string | undefined {
   if (text === "") return undefined;
   if (!/^mongodb(\+srv)?:\/\/\S+$/.test(text))
     throw new Error("a MongoDB URI begins with mongodb:// or mongodb+srv://.");
+  const fault = uriFault(text);
+  if (fault) throw new Error(fault);
   return text;
 }
 
-/** What MongoDB allows on every platform. */
+/** What MongoDB allows on every platform, but for its own databases. */
 function databaseName(text: string): string {
-  if (!/^[^/\\. "$*<>:|?\0]{1,63}$/.test(text)) throw new Error('1 to 63 bytes without any of /\\. "$*<>:|?');
+  if (!/^[^/\\. "$*<>:|?\0]+$/.test(text) || Buffer.byteLength(text) > 63) {
+    throw new Error('1 to 63 bytes without any of /\\. "$*<>:|?');
+  }
+  if (["admin", "config", "local"].includes(text)) throw new Error("a database of MongoDB's own: choose another name.");
   return text;
 }

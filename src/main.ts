@@ -1,3 +1,4 @@
+import { setLogger } from "@grpc/grpc-js";
 import { type Config, ConfigError, readConfig } from "./config.js";
 import { LocalMongoError, startLocalMongo } from "./local/index.js";
 import { createLog } from "./observability/log.js";
@@ -25,6 +26,8 @@ function configOrExit(): Config {
 
 async function run(config: Config): Promise<void> {
   const log = createLog({ level: config.logLevel, format: config.logFormat });
+  // What grpc-js writes to stderr by itself comes back as an error or a status, and is told as such.
+  setLogger({ error: log.debug.bind(log), info: log.debug.bind(log), debug: log.debug.bind(log) });
   // Each resource pushes its end as it opens; they run in reverse, whether the start succeeded or not.
   const ends: (() => Promise<void>)[] = [];
   let ending: Promise<void> | undefined;

@@ -47,6 +47,9 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
+/** When the grace is over: how long the answers that say so have to get out, and then what is left to end. */
+const LAST_ANSWERS_MS = 500;
+
 /** Methods whose work grows with what is stored. Each of their steps is bounded; the whole is as long as its caller waits. */
 const UNBOUNDED = new Set([
   "undeleteSession",
@@ -127,17 +130,20 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   });
 
   const stop = async (): Promise<void> => {
-    const closing = watch.stop();
+    const watching = watch.stop();
     standard.setServing(false);
     stopStreams.abort();
     standard.endStreams();
     const drained = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-    await withinGrace(drained, deps.shutdownGraceMs, () => stopAll.abort());
+    const done = Promise.all([drained, purger.stop()]).then(() => changes.close());
+    if (!(await settles(done, deps.shutdownGraceMs))) {
+      stopAll.abort();
+      await settles(drained, LAST_ANSWERS_MS);
+    }
     server.forceShutdown();
-    await purger.stop();
-    await changes.close();
-    await closing;
+    // Whatever still waits for the database fails now.
     await database.close();
+    await settles(Promise.all([done, watching]), LAST_ANSWERS_MS);
   };
   let stopped: Promise<void> | undefined;
   return {
@@ -158,26 +164,22 @@ const SERVICE_NAMES = [
 ];
 
 /** Named in package.json, because sources and build results lie at different depths. */
-function descriptors(): URL {
-  return pathToFileURL(createRequire(import.meta.url).resolve("#descriptors"));
+function descriptors(): URL[] {
+  const { resolve } = createRequire(import.meta.url);
+  return ["#descriptors", "#health-descriptors"].map((name) => pathToFileURL(resolve(name)));
 }
 
 function bind(server: Server, { host, port }: Address): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, boundPort) =>
-      error ? reject(error) : resolve(boundPort),
+      error
+        ? reject(new Error(`cannot listen on ${host}:${port}: ${error.message}`, { cause: error }))
+        : resolve(boundPort),
     );
   });
 }
 
-/** Waits for what is under way; when the grace is over has it ended, and gives the answers a moment to get out. */
-async function withinGrace(done: Promise<void>, graceMs: number, giveUp: () => void): Promise<void> {
-  if (await settles(done, graceMs)) return;
-  giveUp();
-  await settles(done, 500);
-}
-
-async function settles(done: Promise<void>, withinMs: number): Promise<boolean> {
+async function settles(done: Promise<unknown>, withinMs: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<false>((resolve) => {
     timer = setTimeout(() => resolve(false), withinMs);

@@ -24,6 +24,8 @@ export function decodeCursor<P extends Position>(
   if (cursor === "") return undefined;
   const [version, hash, ...position] = parse(cursor);
   if (version !== VERSION || hash !== fingerprint(listing) || !isPosition(position)) throw invalidCursor();
+  // Decoding base64 and JSON forgives what encoding never makes; a cursor is either ours to the letter or none.
+  if (encodeCursor(listing, position) !== cursor) throw invalidCursor();
   return position;
 }
 

@@ -153,14 +153,25 @@ export const etagMismatch = (of: { session_id: string } | { user_id: string }, e
     { ...of, etag },
   );
 
-export const invalidFields = (violations: readonly Violation[]) =>
-  new SessionsError(
+/** All that is wrong, as far as the headers that carry an error have room for it: they hold 8 KiB in many a client. */
+export const invalidFields = (violations: readonly Violation[]) => {
+  let room = VIOLATION_CHARACTERS;
+  const shown = violations.filter(({ field, description }) => {
+    room -= field.length + description.length;
+    return room >= 0;
+  });
+  const more = violations.length - shown.length;
+  if (more > 0) shown.push({ field: "request", description: `There are ${more} more faults.` });
+  return new SessionsError(
     "INVALID_ARGUMENT",
     "INVALID_FIELD",
-    violations.map(({ field, description }) => `${field}: ${description}`).join(" "),
-    { fields: violations.map(({ field }) => field).join(",") },
-    violations,
+    shown.map(({ field, description }) => `${field}: ${description}`).join(" "),
+    { fields: shown.map(({ field }) => field).join(","), ...(more > 0 && { more: String(more) }) },
+    shown,
   );
+};
+
+const VIOLATION_CHARACTERS = 2_000;
 
 export const invalidCursor = () => {
   const description =
@@ -193,5 +204,13 @@ export const deadlineExceeded = (cause?: unknown) =>
 export const shuttingDown = () =>
   new SessionsError("UNAVAILABLE", "SHUTTING_DOWN", "This server is shutting down: try again, here or at another one.");
 
-/** In messages ids are quoted as JSON, so that odd ones can be told from the text around them. */
-const quote = (text: string) => JSON.stringify(text);
+/**
+ * In messages ids are quoted as JSON, so that odd ones can be told from the text around them, and long ones are cut: each byte
+ * of a message may take three on its way, and an error's metadata has them whole.
+ */
+const quote = (text: string) => {
+  const start = [...text.slice(0, 2 * QUOTED_CODE_POINTS)].slice(0, QUOTED_CODE_POINTS).join("");
+  return JSON.stringify(start.length < text.length ? `${start}…` : text);
+};
+
+const QUOTED_CODE_POINTS = 40;

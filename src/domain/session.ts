@@ -134,20 +134,23 @@ export function undeleteSession(state: SessionState, key: string, epoch: string)
 /**
  * The first step of an undelete with memory. As long as messages carry the time of their erasure the session must not
  * live, so it claims them under a token: the marks are taken off then, and {@link finishRestore} makes it live. Nothing is
- * visible before that, and whoever else takes the session in hand meanwhile takes the claim away.
+ * visible before that, and whoever else takes the session in hand meanwhile takes the claim away. Only another restoration
+ * joins the claim that is there: if each made a claim of its own, none would ever end.
  *
- * The result says whether the session is live already, as it is when it has no messages.
+ * The result is the session when it is live already, as it is when it has no messages, or else the token of the claim.
  */
 export function beginRestore(
   state: SessionState,
   key: string,
   token: string,
-): Decision<{ live: SessionRecord | undefined }> {
+): Decision<{ live: SessionRecord } | { token: string }> {
   const session = restorable(state, key);
   if (session.messageCount === 0) {
     const { session: after, users } = revived(state, session);
     return { result: { live: after }, session: after, users };
   }
+  const joined = session.retired?.find(({ epoch, task }) => epoch === session.epoch && task === "unmark");
+  if (joined?.token !== undefined) return { result: { token: joined.token } };
   const { deleteTime = state.now, purgeTime = state.now } = session;
   const claim: RetiredEpoch = {
     epoch: session.epoch,
@@ -159,7 +162,7 @@ export function beginRestore(
     claimTime: state.now,
   };
   return {
-    result: { live: undefined },
+    result: { token },
     session: { ...session, expireAt: undefined, retired: [...others(session), claim] },
   };
 }

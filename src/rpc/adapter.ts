@@ -40,6 +40,9 @@ export interface AdapterOptions {
 /** How long a call, or the next chunk of a stream, may take when its caller sets no deadline. */
 const LIMIT_MS = 10_000;
 
+/** A client that leaves this shortly before its deadline has not left of its own accord. */
+const CLOCK_LEEWAY_MS = 50;
+
 /** A service ready for `server.addService`. `methods` has one function for each method of the definition, by its name there. */
 export function adapt<S extends ServiceDefinition>(
   definition: S,
@@ -51,29 +54,33 @@ export function adapt<S extends ServiceDefinition>(
     Object.fromEntries(
       names.map((name) => {
         const method = definition[name] as MethodDefinition<unknown, unknown>;
-        return [name, { ...method, requestDeserialize: decoding(method.requestDeserialize) }];
+        // Responses are encoded by the handlers below, so that one that cannot be is a fault like any other.
+        const responseSerialize = (bytes: unknown) => bytes as Buffer;
+        return [name, { ...method, requestDeserialize: decoding(method.requestDeserialize), responseSerialize }];
       }),
     ),
     Object.fromEntries(
       names.map((name) => {
-        const { path, responseStream } = definition[name] as MethodDefinition<unknown, unknown>;
+        const method = definition[name] as MethodDefinition<unknown, unknown>;
         const run = methods[name] as unknown as Method<unknown, unknown>;
         const limitMs = options.unbounded.has(name) ? Number.POSITIVE_INFINITY : LIMIT_MS;
-        return [name, responseStream ? streaming(path, run, options) : unary(path, run, limitMs, options)];
+        return [name, method.responseStream ? streaming(method, run, options) : unary(method, run, limitMs, options)];
       }),
     ),
   ];
 }
 
 function unary(
-  path: string,
+  { path, responseSerialize }: MethodDefinition<unknown, unknown>,
   run: Method<unknown, unknown>,
   limitMs: number,
   options: AdapterOptions,
-): handleUnaryCall<Decoded<unknown>, unknown> {
+): handleUnaryCall<Decoded<unknown>, Buffer> {
   return (call, callback) => {
     const context = open(call, path, limitMs, [options.stopAll], options.log);
-    execute(context, call.request, (request) => context.within(run(request, context.call) as Promise<unknown>)).then(
+    execute(context, call.request, async (request) =>
+      responseSerialize(await context.within(run(request, context.call) as Promise<unknown>)),
+    ).then(
       (response) => {
         context.end(codes.OK);
         callback(null, response);
@@ -84,14 +91,14 @@ function unary(
 }
 
 function streaming(
-  path: string,
+  { path, responseSerialize }: MethodDefinition<unknown, unknown>,
   run: Method<unknown, unknown>,
   options: AdapterOptions,
-): handleServerStreamingCall<Decoded<unknown>, unknown> {
+): handleServerStreamingCall<Decoded<unknown>, Buffer> {
   return (stream) => {
     const context = open(stream, path, Number.POSITIVE_INFINITY, [options.stopStreams, options.stopAll], options.log);
     execute(context, stream.request, (request) =>
-      pipe(run(request, context.call) as AsyncGenerator<unknown, void>, stream, context),
+      pipe(run(request, context.call) as AsyncGenerator<unknown, void>, responseSerialize, stream, context),
     ).then(
       () => {
         context.end(codes.OK);
@@ -115,7 +122,8 @@ async function execute<T>(
 /** Writes each chunk when the reader has taken the ones before: a reader who pauses pauses the query. */
 async function pipe(
   chunks: AsyncGenerator<unknown, void>,
-  stream: ServerWritableStream<unknown, unknown>,
+  serialize: (chunk: unknown) => Buffer,
+  stream: ServerWritableStream<unknown, Buffer>,
   context: Context,
 ): Promise<void> {
   const { signal } = context.call;
@@ -123,7 +131,7 @@ async function pipe(
     for (;;) {
       const next = await context.within(chunks.next(), LIMIT_MS);
       if (next.done) return;
-      if (!stream.write(next.value)) await once(stream, "drain", { signal });
+      if (!stream.write(serialize(next.value))) await once(stream, "drain", { signal });
     }
   } catch (error) {
     // `once` rejects with an AbortError of its own; what aborted the call says more.
@@ -165,7 +173,11 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Abor
     if (signal.aborted) stop();
     else signal.addEventListener("abort", stop, { once: true });
   }
-  incoming.on("cancelled", () => aborter.abort(new Cancelled()));
+  incoming.on("cancelled", () => {
+    // A client whose deadline passes goes away by itself, a network's delay before this side's timer.
+    const isLate = Date.now() > clientDeadline - CLOCK_LEEWAY_MS;
+    aborter.abort(isLate ? deadlineExceeded() : new Cancelled());
+  });
 
   const end = (code: number, error?: unknown): void => {
     clearTimeout(timer);

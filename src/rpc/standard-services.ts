@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { status as codes, type Server, type UntypedServiceImplementation } from "@grpc/grpc-js";
-import { loadFileDescriptorSetFromBuffer, loadSync } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
-import { HealthImplementation, protoPath as healthProto } from "grpc-health-check";
+import { HealthImplementation } from "grpc-health-check";
 import { shuttingDown } from "../domain/errors.js";
 import { toStatus } from "./status.js";
 
@@ -14,8 +15,8 @@ export interface StandardServices {
   endStreams(): void;
 }
 
-/** `descriptors` is the file that `npm run generate` makes from the same protos as the stubs. */
-export function createStandardServices(serviceNames: readonly string[], descriptors: URL): StandardServices {
+/** `descriptors` are files that `npm run generate` makes from protos, those of the stubs among them. */
+export function createStandardServices(serviceNames: readonly string[], descriptors: readonly URL[]): StandardServices {
   const health = new HealthImplementation();
   const names = ["", ...serviceNames];
   const open = new Set<OpenStream>();
@@ -30,10 +31,7 @@ export function createStandardServices(serviceNames: readonly string[], descript
           server.addService(definition, tracked(implementation, open))) as Server["addService"],
       };
       health.addToServer(tracking as Server);
-      new ReflectionService({
-        ...loadFileDescriptorSetFromBuffer(readFileSync(descriptors)),
-        ...loadSync(healthProto),
-      }).addToServer(tracking);
+      new ReflectionService(reflected(descriptors)).addToServer(tracking);
     },
     setServing,
     endStreams() {
@@ -41,6 +39,19 @@ export function createStandardServices(serviceNames: readonly string[], descript
     },
   };
 }
+
+/**
+ * All that reflection tells, in the shape that its library takes. The files go in as they are: loading them as a package
+ * definition would merge those of one package into one, and lose what no method refers to.
+ */
+function reflected(descriptors: readonly URL[]): Reflected {
+  const files = descriptors.flatMap((url) => fromBinary(FileDescriptorSetSchema, readFileSync(url)).file);
+  const fileDescriptorProtos = files.map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file)));
+  const all = { format: "Protocol Buffer 3 DescriptorProto", type: {}, fileDescriptorProtos };
+  return { all: all as unknown as Reflected[string] };
+}
+
+type Reflected = ConstructorParameters<typeof ReflectionService>[0];
 
 interface OpenStream {
   emit(event: "error", status: object): unknown;

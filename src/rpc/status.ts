@@ -46,7 +46,9 @@ function internal(requestId: string): SessionsError {
 
 /** Headers have room for some kilobytes only; the violations say it all. */
 function shortened(message: string): string {
-  return message.length <= MAX_MESSAGE ? message : `${message.slice(0, MAX_MESSAGE)}…`;
+  if (message.length <= MAX_MESSAGE) return message;
+  // Half a surrogate pair cannot be encoded.
+  return `${message.slice(0, MAX_MESSAGE).replace(/[\ud800-\udbff]$/, "")}…`;
 }
 
 const MAX_MESSAGE = 1000;

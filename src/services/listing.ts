@@ -70,3 +70,8 @@ async function* itemsOf<R, P>(pages: Pages<R, P>, from: P | undefined, firstPage
     limit = Math.min(limit * 4, MAX_PAGE);
   }
 }
+
+/** How many bytes these texts have in UTF-8: about what they add to a message on the wire. */
+export function utf8Bytes(...texts: (string | undefined)[]): number {
+  return texts.reduce((sum, text) => sum + (text === undefined ? 0 : Buffer.byteLength(text)), 0);
+}

@@ -15,7 +15,7 @@ import type { MessageStore } from "../store/messages.js";
 import type { SessionReader } from "../store/sessions.js";
 import { type Checks, createChecks, millisecondsOf } from "./checks.js";
 import { metadataUpdate, storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
-import { inChunks } from "./listing.js";
+import { inChunks, utf8Bytes } from "./listing.js";
 import type { Purger } from "./purger.js";
 import { newSession } from "./session.js";
 
@@ -269,9 +269,17 @@ function toNewMessage(message: api.NewMessage): NewMessage {
 /** A message on the wire, without its ids, texts and metadata. */
 const MESSAGE_BYTES = 100;
 
-function bytesOf(message: { content: string; payload?: Uint8Array; metadata?: Uint8Array }): number {
-  return MESSAGE_BYTES + message.content.length + (message.payload?.length ?? 0) + (message.metadata?.length ?? 0);
+function bytesOf(message: Texts & Pick<MessageRecord, "payload" | "metadata">): number {
+  const { content, role, payloadType, _id, session, payload, metadata } = message;
+  return (
+    MESSAGE_BYTES +
+    utf8Bytes(content, role, payloadType, _id, session) +
+    (payload?.length ?? 0) +
+    (metadata?.length ?? 0)
+  );
 }
+
+type Texts = Pick<MessageRecord, "content" | "role" | "payloadType"> & Partial<Pick<MessageRecord, "_id" | "session">>;
 
 function costOf(messages: readonly NewMessage[]): Cost {
   return { messages: messages.length, bytes: messages.reduce((sum, message) => sum + bytesOf(message), 0) };

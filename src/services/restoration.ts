@@ -24,13 +24,15 @@ export function createRestoreSession(deps: { changes: GroupCommit; retirement: R
     const isMeant = (session: SessionRecord | undefined): boolean =>
       takenBy === undefined || isTakenBy(session, takenBy.user, takenBy.epoch);
     for (;;) {
-      const token = newId();
+      const newToken = newId();
       const begun = await changes.submit(call, {
         session: key,
         users: (session) => [session?.user],
-        decide: (state) => (isMeant(state.session) ? beginRestore(state, key, token) : { result: undefined }),
+        decide: (state) => (isMeant(state.session) ? beginRestore(state, key, newToken) : { result: undefined }),
       });
-      if (begun === undefined || begun.live) return begun?.live;
+      if (begun === undefined) return undefined;
+      if ("live" in begun) return begun.live;
+      const { token } = begun;
       await retirement.unmark(key, token);
       const restored = await changes.submit(call, {
         session: key,

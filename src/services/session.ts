@@ -18,7 +18,7 @@ import type { SessionListing, SessionReader, SessionOrder as StoredOrder } from 
 import type { UserStore } from "../store/users.js";
 import { createChecks, millisecondsOf } from "./checks.js";
 import { loadedMetadata, metadataUpdate, storedMetadata, toSession } from "./convert.js";
-import { inChunks } from "./listing.js";
+import { inChunks, utf8Bytes } from "./listing.js";
 import type { Purger } from "./purger.js";
 import type { RestoreSession } from "./restoration.js";
 
@@ -164,7 +164,8 @@ export function createSessionService({ changes, sessions, users, purger, restore
         descending,
         showDeleted,
       };
-      const identity = ["sessions", listing, canonicalJson(metadata)];
+      // The terms say no more than the metadata does, and their order depends on that of its keys.
+      const identity = ["sessions", { ...listing, terms: canonicalJson(metadata) }];
       const from = decodeCursor(identity, request.cursor, isTimePosition);
 
       // A user's sessions vanish with the user, also while they are still being retired one by one.
@@ -173,7 +174,8 @@ export function createSessionService({ changes, sessions, users, purger, restore
       const pages = {
         read: (after: [number, string] | undefined, limit: number) => sessions.page(call, listing, after, limit),
         positionOf: (session: SessionRecord): [number, string] => [session[listing.order].getTime(), session._id],
-        sizeOf: (session: SessionRecord) => SESSION_BYTES + session._id.length + (session.metadata?.length ?? 0),
+        sizeOf: (session: SessionRecord) =>
+          SESSION_BYTES + utf8Bytes(session._id, session.user) + (session.metadata?.length ?? 0),
         includes: (session: SessionRecord) =>
           listing.terms.length === 0 || contains(loadedMetadata(session.metadata), metadata),
       };

@@ -12,7 +12,7 @@ import type { Retirement } from "../store/retirement.js";
 import type { UserStore } from "../store/users.js";
 import { createChecks } from "./checks.js";
 import { metadataUpdate, storedMetadata, toUser } from "./convert.js";
-import { inChunks } from "./listing.js";
+import { inChunks, utf8Bytes } from "./listing.js";
 import type { Purger } from "./purger.js";
 
 export interface UserDeps {
@@ -136,7 +136,10 @@ export function createUserService({ users, retirement, purger, retentionMs }: Us
       const pages = {
         read: (after: [number, string] | undefined, limit: number) => users.page(call, after, limit),
         positionOf: (user: UserRecord): [number, string] => [user.createTime.getTime(), user._id],
-        sizeOf: (user: UserRecord) => USER_BYTES + (user.metadata?.length ?? 0),
+        sizeOf: (user: UserRecord) =>
+          USER_BYTES +
+          utf8Bytes(user._id, user.email, user.firstName, user.lastName) +
+          (user.metadata?.length ?? 0),
       };
       for await (const { items, next } of inChunks(pages, from, request)) {
         yield { users: items.map(toUser), nextCursor: next ? encodeCursor(identity, next) : "" };
@@ -151,5 +154,5 @@ function checkUserId(userId: string): void {
   checks.done();
 }
 
-/** A user on the wire, without metadata. */
-const USER_BYTES = 500;
+/** A user on the wire, without id, texts and metadata. */
+const USER_BYTES = 200;

@@ -1,16 +1,13 @@
+import { setTimeout } from "node:timers/promises";
 import { type Collection, type Db, MongoClient } from "mongodb";
 import type { Call } from "../domain/call.js";
 import { deadlineExceeded } from "../domain/errors.js";
 import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
-import { translated } from "./driver-errors.js";
+import { OPERATION_TIMEOUT_MS, translate, translated } from "./driver-errors.js";
 import { ensureIndexes } from "./indexes.js";
 import type { LeaseRecord } from "./lease.js";
 
-/**
- * No operation waits longer than this for the database, whatever its caller's deadline. The driver's own `timeoutMS` has no
- * effect as of 7.8, so each wait has its bound: for a server, for a connection, for bytes on it, for the server's work.
- */
-export const OPERATION_TIMEOUT_MS = 10_000;
+const CLOSE_PATIENCE_MS = 1_000;
 
 /** More connections gain nothing and cost the database: its CPU and everybody's p99. */
 const POOL_SIZE = 20;
@@ -26,18 +23,17 @@ export interface Database {
   prepare(): Promise<void>;
   /** Resolves when a primary has answered. Throws UNAVAILABLE when none does. */
   ping(): Promise<void>;
+  /** Ends what is still under way, too. */
   close(): Promise<void>;
 }
 
-/**
- * Opens no connection yet: the driver connects with the first operation, and again after each failure, so the service can
- * start and stay while the database is away.
- */
+/** Opens no connection yet, so the service can start while the database is away: the first ping that succeeds does. */
 export function openDatabase(options: { uri: string; database: string; monitorCommands?: boolean }): Database {
   const client = new MongoClient(options.uri, {
     appName: "sessions",
     maxPoolSize: POOL_SIZE,
-    connectTimeoutMS: 5_000,
+    // A connection attempt that hangs must not keep the next one waiting: the service is back soon after its database is.
+    connectTimeoutMS: 2_000,
     serverSelectionTimeoutMS: OPERATION_TIMEOUT_MS,
     waitQueueTimeoutMS: OPERATION_TIMEOUT_MS,
     socketTimeoutMS: OPERATION_TIMEOUT_MS,
@@ -50,6 +46,7 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
     monitorCommands: options.monitorCommands ?? false,
   });
   const db = client.db(options.database);
+  let connected = false;
   const database: Database = {
     client,
     db,
@@ -57,13 +54,38 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
     messages: db.collection("messages"),
     users: db.collection("users"),
     leases: db.collection("leases"),
-    prepare: () => translated(() => ensureIndexes(database)),
-    ping: async () => {
-      await translated(() => db.command({ ping: 1 }));
+    async prepare() {
+      // However long the indexes take.
+      await ensureIndexes(database).catch((error: unknown) => {
+        throw translate(error);
+      });
     },
-    close: () => client.close(),
+    ping: () =>
+      translated(async () => {
+        // Once connected, the driver reconnects by itself; after a first attempt that failed it does not.
+        if (!connected) await client.connect();
+        connected = true;
+        await db.command({ ping: 1 });
+      }),
+    async close() {
+      // Politely ending its sessions takes the driver its full timeout when nobody answers.
+      const patience = new AbortController();
+      await Promise.race([client.close(), setTimeout(CLOSE_PATIENCE_MS, undefined, { signal: patience.signal })]);
+      patience.abort();
+    },
   };
   return database;
+}
+
+/** What the driver has against a URI, in words that repeat nothing secret; undefined when it takes it. */
+export function uriFault(uri: string): string | undefined {
+  try {
+    new MongoClient(uri);
+    return undefined;
+  } catch (error) {
+    const fault = error instanceof Error ? error.message : String(error);
+    return fault.includes("://") ? "not a valid MongoDB URI." : `${fault}.`;
+  }
 }
 
 /** Makes the database stop working on an operation when its caller's time is over. Throws when it is already. */

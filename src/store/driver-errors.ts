@@ -12,12 +12,24 @@ import {
 import { LookupNeeded } from "../domain/decision.js";
 import { SessionsError, storageUnavailable } from "../domain/errors.js";
 
-/** Runs a database operation; what the driver throws becomes a domain error, whose cause is for the log only. */
+/**
+ * No operation is waited for longer than this, whatever its caller's deadline. The driver's own `timeoutMS` has no effect as of
+ * 7.8, and its other bounds add up: for a server, for a connection, for bytes on it, for the server's work, once more on a retry.
+ */
+export const OPERATION_TIMEOUT_MS = 10_000;
+
+/** Runs one database operation; what the driver throws becomes a domain error, whose cause is for the log only. */
 export async function translated<T>(operation: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(storageUnavailable(new Error("no answer in time"))), OPERATION_TIMEOUT_MS);
+  });
   try {
-    return await operation();
+    return await Promise.race([operation(), late]);
   } catch (error) {
     throw translate(error);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Call } from "../domain/call.js";
-import { deadlineExceeded, shuttingDown } from "../domain/errors.js";
+import { deadlineExceeded, shuttingDown, storageUnavailable } from "../domain/errors.js";
+import { OPERATION_TIMEOUT_MS } from "./driver-errors.js";
 import { needsExtras, type Outcome, type SessionChange } from "./transaction.js";
 
 /**
@@ -7,7 +8,7 @@ import { needsExtras, type Outcome, type SessionChange } from "./transaction.js"
  * journaled majority. No two groups in flight hold the same session, so that they do not get in each other's way.
  */
 export interface GroupCommit {
-  /** Has a change made. Rejects with its own error, or with UNAVAILABLE when its group's transaction fails. */
+  /** Has a change made. Rejects with its own error, or with UNAVAILABLE when its group's transaction fails or takes too long. */
   submit<T>(call: Call, change: SessionChange<T>, cost?: Cost): Promise<T>;
   /** Refuses what is still waiting and waits for what is under way. */
   close(): Promise<void>;
@@ -70,11 +71,16 @@ export function createGroupCommit(
     submit<T>(call: Call, change: SessionChange<T>, cost: Cost = { messages: 0, bytes: 0 }) {
       return new Promise<T>((resolve, reject) => {
         if (closed) throw shuttingDown();
+        const patience = setTimeout(() => reject(storageUnavailable(new Error("no turn in time"))), OPERATION_TIMEOUT_MS);
         waiting.push({
           call,
           change,
           cost,
-          settle: (outcome) => ("error" in outcome ? reject(outcome.error) : resolve(outcome.result as T)),
+          settle(outcome) {
+            clearTimeout(patience);
+            if ("error" in outcome) reject(outcome.error);
+            else resolve(outcome.result as T);
+          },
         });
         pump();
       });

@@ -31,9 +31,12 @@ export function readPage<R extends Document>(
   );
 }
 
-/** What comes after a position in the order of a time and `_id`. */
+/**
+ * What comes after a position in the order of a time and `_id`: one range of the index, whose beginning may hold some entries
+ * of the same time to pass over. Written as an alternative of two ranges, the database sorts.
+ */
 export function afterTime(field: string, [time, key]: readonly [number, string], descending: boolean): Document {
-  const beyond = descending ? "$lt" : "$gt";
+  const [beyond, from] = descending ? ["$lt", "$lte"] : ["$gt", "$gte"];
   const date = new Date(time);
-  return { $or: [{ [field]: { [beyond]: date } }, { [field]: date, _id: { [beyond]: key } }] };
+  return { [field]: { [from]: date }, $or: [{ [field]: { [beyond]: date } }, { _id: { [beyond]: key } }] };
 }

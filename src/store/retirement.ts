@@ -2,8 +2,8 @@ import type { Filter } from "mongodb";
 import { keyRange } from "../domain/keys.js";
 import type { MessageRecord, RetiredEpoch, SessionRecord, UserRecord } from "../domain/records.js";
 import { unclaimed } from "../domain/session.js";
-import { type Database, OPERATION_TIMEOUT_MS } from "./database.js";
-import { translated } from "./driver-errors.js";
+import type { Database } from "./database.js";
+import { OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
 import { transaction } from "./transaction.js";
 
 /**
@@ -72,7 +72,9 @@ export function createRetirement(database: Database): Retirement {
       const complete = batch.length < BATCH;
       const rest = found.retired.flatMap((other) => {
         if (other !== selected) return [other];
-        return complete && task === "mark" ? [] : [{ ...entry, doneTo: batch.at(-1)?.sequence ?? entry.doneTo }];
+        if (complete && task === "mark") return [];
+        const doneTo = batch.at(-1)?.sequence ?? entry.doneTo;
+        return [{ ...entry, doneTo, ...(task === "unmark" && { claimTime: found.now }) }];
       });
       const goes = rest.length === 0 && found.deleted && !found.purging;
       await sessions.updateOne(
@@ -95,43 +97,41 @@ export function createRetirement(database: Database): Retirement {
     async unmark(session, token) {
       while ((await step(session, "unmark", (entry) => entry.token === token)) === "more");
     },
-    erase: (session) =>
-      translated(async () => {
-        const found = await sessions.findOne({ _id: session }, { projection: { purging: 1, retired: 1 } });
-        const retired = found?.retired ?? [];
-        const condemned = retired.filter(({ task }) => task === "erase");
-        let erased = 0;
-        for (const { epoch } of condemned) erased += await eraseAll({ session, epoch });
-        // The document goes last, and only if nobody has made a new session of it meanwhile.
-        if (found?.purging && condemned.length === retired.length) {
-          const list = found.retired ?? { $exists: false };
-          const { deletedCount } = await sessions.deleteOne({ _id: session, purging: true, retired: list });
-          if (deletedCount === 1) return erased;
-        }
-        const epochs = condemned.map(({ epoch }) => epoch);
-        await sessions.updateOne({ _id: session }, { $pull: { retired: { task: "erase", epoch: { $in: epochs } } } });
-        await sessions.updateOne({ _id: session, retired: [] }, { $unset: { retired: true } });
-        return erased;
-      }),
-    eraseMessages: (project, deletedUpTo) => {
-      const { from, to } = keyRange(project);
-      return translated(() =>
-        eraseAll({
-          deleteTime: { $lte: deletedUpTo },
-          expireAt: { $exists: true },
-          session: { $gte: from, $lt: to },
-        }),
-      );
+    async erase(session) {
+      const find = () => sessions.findOne({ _id: session }, { projection: { purging: 1, retired: 1 } });
+      const found = await translated(find);
+      const retired = found?.retired ?? [];
+      const condemned = retired.filter(({ task }) => task === "erase");
+      let erased = 0;
+      for (const { epoch } of condemned) erased += await eraseAll({ session, epoch });
+      // The document goes last, and only if nobody has made a new session of it meanwhile.
+      if (found?.purging && condemned.length === retired.length) {
+        const unchanged = { _id: session, purging: true as const, retired: found.retired ?? { $exists: false } };
+        const { deletedCount } = await translated(() => sessions.deleteOne(unchanged));
+        if (deletedCount === 1) return erased;
+      }
+      const done = { retired: { task: "erase" as const, epoch: { $in: condemned.map(({ epoch }) => epoch) } } };
+      await translated(() => sessions.updateOne({ _id: session }, { $pull: done }));
+      await translated(() => sessions.updateOne({ _id: session, retired: [] }, { $unset: { retired: true } }));
+      return erased;
     },
-    retireSessionsOf: (user) =>
-      translated(async () => {
-        const theirs = { user: user._id, deleted: false, userEpoch: user.epoch };
-        for (;;) {
-          const batch = await sessions.find(theirs, { limit: BATCH, projection: { _id: 1 } }).toArray();
-          if (batch.length === 0) return;
-          await sessions.updateMany({ _id: { $in: batch.map(({ _id }) => _id) }, ...theirs }, [retirementWith(user)]);
-        }
-      }),
+    eraseMessages(project, deletedUpTo) {
+      const { from, to } = keyRange(project);
+      return eraseAll({
+        deleteTime: { $lte: deletedUpTo },
+        expireAt: { $exists: true },
+        session: { $gte: from, $lt: to },
+      });
+    },
+    async retireSessionsOf(user) {
+      const theirs = { user: user._id, deleted: false, userEpoch: user.epoch };
+      for (;;) {
+        const find = () => sessions.find(theirs, { limit: BATCH, projection: { _id: 1 } }).toArray();
+        const batch = { _id: { $in: (await translated(find)).map(({ _id }) => _id) } };
+        if (batch._id.$in.length === 0) return;
+        await translated(() => sessions.updateMany({ ...batch, ...theirs }, [retirementWith(user)]));
+      }
+    },
     release: (user) =>
       translated(async () => {
         const unfinished = await sessions.findOne(
@@ -139,9 +139,10 @@ export function createRetirement(database: Database): Retirement {
           { projection: { _id: 1 } },
         );
         if (unfinished) return;
+        // A new version, so that an undelete that was decided on what was there before is decided again.
         await users.updateOne(
           { _id: user._id, version: user.version, "task.kind": "retire" },
-          { $set: { expireAt: user.purgeTime }, $unset: { task: true } },
+          { $set: { expireAt: user.purgeTime, version: user.version + 1 }, $unset: { task: true } },
         );
       }),
     eraseUser: (user) =>
@@ -153,11 +154,12 @@ export function createRetirement(database: Database): Retirement {
   /** The filter is applied again to each batch as it is deleted: what has been restored since it was found stays. */
   async function eraseAll(filter: Filter<MessageRecord>): Promise<number> {
     for (let erased = 0; ; ) {
-      const batch = await messages.find(filter, { limit: BATCH, projection: { _id: 1 } }).toArray();
-      if (batch.length === 0) return erased;
-      const { deletedCount } = await messages.deleteMany({ _id: { $in: batch.map(({ _id }) => _id) }, ...filter });
+      const found = await translated(() => messages.find(filter, { limit: BATCH, projection: { _id: 1 } }).toArray());
+      const batch = { _id: { $in: found.map(({ _id }) => _id) } };
+      if (found.length === 0) return erased;
+      const { deletedCount } = await translated(() => messages.deleteMany({ ...batch, ...filter }));
       erased += deletedCount;
-      if (batch.length < BATCH) return erased;
+      if (found.length < BATCH) return erased;
     }
   }
 }

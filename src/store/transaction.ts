@@ -4,8 +4,8 @@ import { SessionsError, storageUnavailable } from "../domain/errors.js";
 import { messageKeyOf } from "../domain/keys.js";
 import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
 import { changes } from "./changes.js";
-import { type Database, OPERATION_TIMEOUT_MS } from "./database.js";
-import { isDuplicateKey, isLookupNeeded, translated } from "./driver-errors.js";
+import type { Database } from "./database.js";
+import { isDuplicateKey, isLookupNeeded, OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
 
 /** One call's change of one session: what has to be read for its decision, and the decision. */
 export interface SessionChange<T> {

@@ -51,26 +51,22 @@ export function createUserStore({ users }: Database): UserStore {
           throw error;
         }
       }),
-    change: (call, key, decide) =>
-      translated(async () => {
-        while (!call.signal.aborted) {
-          const [found] = await users
-            .aggregate<UserRecord & { now: Date }>(
-              [{ $match: { _id: key } }, { $set: { now: "$$NOW" } }],
-              bounded(call),
-            )
-            .toArray();
-          const { now = new Date(), ...before } = found ?? {};
-          const after = decide(found && (before as UserRecord), now);
-          const update = found && after && changes(before as UserRecord, after);
-          if (!update) return after;
-          // Sessions that come and go move sessionCount without a new version; only a deletion and its opposite set it.
-          const filter = { _id: key, version: found.version };
-          const { matchedCount } = await users.updateOne(filter, update, bounded(call));
-          if (matchedCount === 1) return after;
-        }
-        throw storageUnavailable(call.signal.reason);
-      }),
+    async change(call, key, decide) {
+      const pipeline = [{ $match: { _id: key } }, { $set: { now: "$$NOW" } }];
+      while (!call.signal.aborted) {
+        const read = () => users.aggregate<UserRecord & { now: Date }>(pipeline, bounded(call)).toArray();
+        const [found] = await translated(read);
+        const { now = new Date(), ...before } = found ?? {};
+        const after = decide(found && (before as UserRecord), now);
+        const update = found && after && changes(before as UserRecord, after);
+        if (!update) return after;
+        // Sessions that come and go move sessionCount without a new version; only a deletion and its opposite set it.
+        const unchanged = { _id: key, version: found.version };
+        const { matchedCount } = await translated(() => users.updateOne(unchanged, update, bounded(call)));
+        if (matchedCount === 1) return after;
+      }
+      throw storageUnavailable(call.signal.reason);
+    },
     finish: (key, task) =>
       translated(async () => {
         await users.updateOne(

@@ -1,0 +1,229 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, describe, expect, inject, it } from "vitest";
+import {
+  ListMessagesRequest,
+  type ListMessagesResponse,
+  MemoryServiceService,
+} from "../../gen/sessions/v1/memory_service.js";
+import { type Api, type Failure, failure } from "../support/api.js";
+import { eventually, timed } from "../support/eventually.js";
+import { startProxy, type TcpProxy, type Weather } from "../support/proxy.js";
+import { startService, type TestService } from "../support/service.js";
+import { healthClient, type Serving } from "../support/standard-clients.js";
+
+/** What every call is bounded by when its caller sets no deadline, and some leeway for a busy machine. */
+const LIMIT_MS = 10_000;
+const LEEWAY_MS = 2_000;
+/** Within how long the service notices that the database is away, or is there again. */
+const NOTICE_MS = 5_000;
+const SHUTDOWN_GRACE_MS = 1_000;
+
+interface Setting {
+  readonly proxy: TcpProxy;
+  readonly service: TestService;
+}
+
+const settings: Setting[] = [];
+afterAll(() =>
+  Promise.all(
+    settings.map(async ({ service, proxy }) => {
+      await proxy.become("forward");
+      await service.stop();
+      await proxy.stop();
+    }),
+  ),
+);
+
+/** A service that reaches its database through a proxy. */
+async function start(weather: Weather = "forward"): Promise<Setting> {
+  const proxy = await startProxy(inject("mongodbUri"));
+  await proxy.become(weather);
+  const service = await startService({ mongodbUri: proxy.uri, shutdownGraceMs: SHUTDOWN_GRACE_MS });
+  settings.push({ proxy, service });
+  return { proxy, service };
+}
+
+/** One call of every method that goes to the database. */
+const calls: Record<string, (api: Api, id: string) => Promise<unknown>> = {
+  createSession: ({ sessions }, sessionId) => sessions.createSession({ sessionId }),
+  getSession: ({ sessions }, sessionId) => sessions.getSession({ sessionId }),
+  batchGetSessions: ({ sessions }, sessionId) => sessions.batchGetSessions({ sessionIds: [sessionId] }),
+  updateSession: ({ sessions }, sessionId) => sessions.updateSession({ sessionId, metadata: {} }),
+  deleteSession: ({ sessions }, sessionId) => sessions.deleteSession({ sessionId }),
+  undeleteSession: ({ sessions }, sessionId) => sessions.undeleteSession({ sessionId }),
+  purgeSession: ({ sessions }, sessionId) => sessions.purgeSession({ sessionId }),
+  listSessions: ({ sessions }) => sessions.listSessions({}),
+  addMemory: ({ memory }, sessionId) => memory.addMemory({ sessionId, messages: [{}] }),
+  getMemory: ({ memory }, sessionId) => memory.getMemory({ sessionId }),
+  listMessages: ({ memory }, sessionId) => memory.listMessages({ sessionId }),
+  getMessage: ({ memory }, sessionId) => memory.getMessage({ sessionId, messageId: "m" }),
+  updateMessage: ({ memory }, sessionId) => memory.updateMessage({ sessionId, messageId: "m" }),
+  deleteMessage: ({ memory }, sessionId) => memory.deleteMessage({ sessionId, messageId: "m" }),
+  clearMemory: ({ memory }, sessionId) => memory.clearMemory({ sessionId }),
+  setSummary: ({ memory }, sessionId) => memory.setSummary({ sessionId, content: "c", recentMessageId: "m" }),
+  createUser: ({ users }, userId) => users.createUser({ userId }),
+  getUser: ({ users }, userId) => users.getUser({ userId }),
+  updateUser: ({ users }, userId) => users.updateUser({ userId, email: "e" }),
+  deleteUser: ({ users }, userId) => users.deleteUser({ userId }),
+  undeleteUser: ({ users }, userId) => users.undeleteUser({ userId }),
+  purgeUser: ({ users }, userId) => users.purgeUser({ userId }),
+  listUsers: ({ users }) => users.listUsers({}),
+  purgeDeleted: ({ purge }) => purge.purgeDeleted({}),
+};
+
+interface Outcome {
+  readonly name: string;
+  readonly ms: number;
+  readonly result: Failure;
+}
+
+/** Calls every method at once, each on a session or user of its own, and tells how and when each of them failed. */
+function callAll(api: Api): Promise<Outcome[]> {
+  return Promise.all(
+    Object.entries(calls).map(async ([name, call]) => ({
+      name,
+      ...(await timed(failure(call(api, randomUUID())))),
+    })),
+  );
+}
+
+const UNAVAILABLE = {
+  code: "UNAVAILABLE",
+  reason: "STORAGE_UNAVAILABLE",
+  domain: "sessions.v1",
+  retryDelayMs: expect.any(Number),
+};
+
+function expectUnavailable(outcomes: readonly Outcome[], withinMs: number): void {
+  expect(outcomes).toHaveLength(Object.keys(calls).length);
+  for (const { name, result, ms } of outcomes) {
+    expect({ name, ...result }).toMatchObject({ name, ...UNAVAILABLE });
+    expect(result.message).not.toMatch(/mongo|ECONN|socket|127\.0\.0\.1/i);
+    expect({ name, inTime: ms < withinMs, ms }).toMatchObject({ name, inTime: true });
+  }
+}
+
+/** Everything works again, writes included, without anybody doing anything. */
+async function expectRecovery({ service, proxy }: Setting): Promise<void> {
+  const health = healthClient(service.address);
+  const returned = performance.now();
+  await proxy.become("forward");
+  await eventually("health is back", async () => (await health.check("")) === "SERVING");
+  const sessionId = randomUUID();
+  await service.memory.addMemory({ sessionId, messages: [{ content: "back" }] });
+  expect(performance.now() - returned).toBeLessThan(NOTICE_MS);
+  const { messages } = await service.memory.getMemory({ sessionId });
+  expect(messages.map(({ content }) => content)).toEqual(["back"]);
+  const listed = (await service.sessions.listSessions({})).flatMap(({ sessions }) => sessions);
+  expect(listed.map((session) => session.sessionId)).toContain(sessionId);
+  health.close();
+}
+
+// Mostly waiting, so they wait together.
+describe.concurrent("while the database is away", () => {
+  it.each<Weather>(["refuse", "black-hole", "cut-answers"])(
+    "(%s) each call is UNAVAILABLE in time, and afterwards all work again by themselves",
+    async (weather) => {
+      const setting = await start();
+      await setting.proxy.become(weather);
+      expectUnavailable(await callAll(setting.service), LIMIT_MS + LEEWAY_MS);
+      await expectRecovery(setting);
+    },
+  );
+
+  it("a listing that is under way ends as UNAVAILABLE, after what it had", async () => {
+    const { service, proxy } = await start();
+    for (let n = 0; n < 12; n++) {
+      await service.memory.addMemory({
+        sessionId: "long",
+        messages: Array.from({ length: 1000 }, () => ({ content: "x".repeat(1_000) })),
+      });
+    }
+    const { path, requestSerialize, responseDeserialize } = MemoryServiceService.listMessages;
+    const request = ListMessagesRequest.fromPartial({ sessionId: "long" });
+    const stream = service.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request);
+    let received = 0;
+    stream.on("data", ({ messages }: ListMessagesResponse) => {
+      received += messages.length;
+      stream.pause();
+      // From here on the listing needs more than what was read already.
+      void proxy.become("black-hole").then(() => stream.resume());
+    });
+    const { result, ms } = await timed(
+      failure(new Promise((resolve, reject) => stream.on("end", resolve).on("error", reject))),
+    );
+    expect(result).toMatchObject(UNAVAILABLE);
+    expect(ms).toBeLessThan(LIMIT_MS + LEEWAY_MS);
+    expect(received).toBeGreaterThan(0);
+    expect(received).toBeLessThan(12_000);
+  });
+
+  it("health says so within seconds, whichever way it is away, and says when it is back", async () => {
+    const { service, proxy } = await start();
+    const names = [
+      "",
+      "sessions.v1.SessionService",
+      "sessions.v1.MemoryService",
+      "sessions.v1.UserService",
+      "sessions.v1.PurgeService",
+    ];
+    const health = healthClient(service.address);
+    const watches = names.map((name) => health.watch(name));
+    const seen: Serving[] = ["SERVING"];
+    const expectAll = async (next?: Serving): Promise<void> => {
+      if (next) seen.push(next);
+      await eventually(
+        `all of ${seen}`,
+        () => watches.every(({ received }) => received.join() === seen.join()),
+        NOTICE_MS,
+      );
+      for (const name of names) expect(await health.check(name)).toBe(seen.at(-1));
+    };
+    await expectAll();
+    for (const weather of ["refuse", "black-hole", "cut-answers"] as const) {
+      await proxy.become(weather);
+      await expectAll("NOT_SERVING");
+      await proxy.become("forward");
+      await expectAll("SERVING");
+    }
+    for (const watch of watches) watch.cancel();
+    health.close();
+  });
+
+  it.each<Weather>(["refuse", "black-hole"])("(%s) the service starts, answers, and recovers", async (weather) => {
+    const setting = await start(weather);
+    expect(await setting.service.server.firstContact).toBe("unreachable");
+    const health = healthClient(setting.service.address);
+    expect(await health.check("")).toBe("NOT_SERVING");
+    health.close();
+    const { result, ms } = await timed(failure(setting.service.sessions.getSession({ sessionId: "s" })));
+    expect(result).toMatchObject(UNAVAILABLE);
+    expect(ms).toBeLessThan(LIMIT_MS + LEEWAY_MS);
+    await expectRecovery(setting);
+    // The indexes, which could not be made at the start, are there.
+    const indexes = await setting.service.database.messages.indexes();
+    expect(indexes.map(({ name }) => name)).toContain("memory");
+  });
+
+  it.each<Weather>(["refuse", "black-hole"])("(%s) the server stops within its grace", async (weather) => {
+    const { service, proxy } = await start();
+    await proxy.become(weather);
+    const read = failure(service.sessions.getSession({ sessionId: "s" }));
+    const write = failure(service.memory.addMemory({ sessionId: "s", messages: [{}] }));
+    // It needs no database, and comes after those two on the same connection: when it is answered, they are under way.
+    await failure(service.sessions.batchGetSessions({}));
+    const { ms } = await timed(service.server.stop());
+    expect(ms).toBeLessThan(SHUTDOWN_GRACE_MS + LEEWAY_MS);
+    for (const outcome of [await read, await write]) expect(outcome.code).toBe("UNAVAILABLE");
+  });
+
+  it("a single broken connection is nothing that a reader notices", async () => {
+    const { service, proxy } = await start();
+    await service.sessions.createSession({ sessionId: "s" });
+    for (let n = 0; n < 5; n++) {
+      proxy.breakConnections();
+      expect((await service.sessions.getSession({ sessionId: "s" })).session?.sessionId).toBe("s");
+      await service.memory.addMemory({ sessionId: "s", messages: [{}] });
+    }
+  });
+});

@@ -1,0 +1,83 @@
+import { Client, credentials, type MethodDefinition, Server, ServerCredentials } from "@grpc/grpc-js";
+import { pino } from "pino";
+import { onTestFinished } from "vitest";
+import { Duration } from "../../gen/google/protobuf/duration.js";
+import { MAX_REQUEST_BYTES } from "../../src/domain/limits.js";
+import { adapt, type Method } from "../../src/rpc/adapter.js";
+import { ownStatuses } from "../../src/rpc/own-statuses.js";
+import type { LogLine } from "../support/observed-service.js";
+
+export interface HandMadeService {
+  readonly address: string;
+  readonly lines: readonly LogLine[];
+  ask(): Promise<Duration>;
+  /** Reads to the end. What came before a failure is in `read`. */
+  stream(read?: Duration[]): Promise<Duration[]>;
+}
+
+const codec = {
+  requestStream: false,
+  requestSerialize: (value: Duration) => Buffer.from(Duration.encode(value).finish()),
+  requestDeserialize: (bytes: Buffer) => Duration.decode(bytes),
+  responseSerialize: (value: Duration) => Buffer.from(Duration.encode(value).finish()),
+  responseDeserialize: (bytes: Buffer) => Duration.decode(bytes),
+} as const;
+
+const definition = {
+  ask: { ...codec, path: "/test.Service/Ask", responseStream: false },
+  stream: { ...codec, path: "/test.Service/Stream", responseStream: true },
+} as const satisfies Record<string, MethodDefinition<Duration, Duration>>;
+
+export const SECOND: Duration = { seconds: 1, nanos: 0 };
+
+/** What the server is made of, around methods of the test's own: for what no method of the real ones ever does. */
+export async function startHandMade(methods: {
+  ask?: Method<Duration, unknown>;
+  stream?: Method<Duration, unknown>;
+}): Promise<HandMadeService> {
+  const lines: LogLine[] = [];
+  const never = new AbortController().signal;
+  const server = new Server({ interceptors: [ownStatuses], "grpc.max_receive_message_length": MAX_REQUEST_BYTES });
+  const nothing = () => Promise.resolve(SECOND);
+  server.addService(
+    ...adapt(
+      definition,
+      { ask: nothing, stream: nothing, ...methods },
+      {
+        log: pino({ base: undefined }, { write: (line: string) => void lines.push(JSON.parse(line)) }),
+        stopStreams: never,
+        stopAll: never,
+        unbounded: new Set(),
+      },
+    ),
+  );
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    );
+  });
+  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+  onTestFinished(() => {
+    client.close();
+    server.forceShutdown();
+  });
+  const { requestSerialize, responseDeserialize } = codec;
+  return {
+    address: `127.0.0.1:${port}`,
+    lines,
+    ask: () =>
+      new Promise((resolve, reject) => {
+        client.makeUnaryRequest(definition.ask.path, requestSerialize, responseDeserialize, SECOND, (error, answer) =>
+          error ? reject(error) : resolve(answer as Duration),
+        );
+      }),
+    stream: (read = []) =>
+      new Promise((resolve, reject) => {
+        client
+          .makeServerStreamRequest(definition.stream.path, requestSerialize, responseDeserialize, SECOND)
+          .on("data", (item: Duration) => read.push(item))
+          .on("error", reject)
+          .on("end", () => resolve(read));
+      }),
+  };
+}

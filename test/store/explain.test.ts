@@ -1,0 +1,81 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Api } from "../support/api.js";
+import { createTestPurger } from "../support/purger.js";
+import { type Explainer, LONG, RETENTION_MS, startExplainer } from "./explainer.js";
+
+let explainer: Explainer;
+let api: Api;
+
+beforeAll(async () => {
+  explainer = await startExplainer();
+  api = explainer.api;
+});
+afterAll(() => explainer.stop());
+
+const OPERATIONS: Record<string, () => Promise<unknown>> = {
+  CreateSession: () => api.sessions.createSession({ sessionId: randomUUID(), userId: "user-1", metadata: { a: 1 } }),
+  GetSession: () => api.sessions.getSession({ sessionId: "session-1" }),
+  BatchGetSessions: () => api.sessions.batchGetSessions({ sessionIds: ["session-1", "session-2", "none"] }),
+  UpdateSession: () => api.sessions.updateSession({ sessionId: "session-1", metadata: { a: 1 }, userId: "user-2" }),
+  DeleteSession: () => api.sessions.deleteSession({ sessionId: "session-2" }),
+  "UndeleteSession with memory": () => api.sessions.undeleteSession({ sessionId: "session-2", restoreMemory: true }),
+  "UndeleteSession without memory": async () => {
+    await api.sessions.deleteSession({ sessionId: "session-3" });
+    await api.sessions.undeleteSession({ sessionId: "session-3" });
+  },
+  PurgeSession: () => api.sessions.purgeSession({ sessionId: "session-5" }),
+  AddMemory: () => api.memory.addMemory({ sessionId: "session-6", messages: [{ messageId: "new" }] }),
+  "AddMemory again": () => api.memory.addMemory({ sessionId: "session-6", messages: [{ messageId: "new" }] }),
+  "AddMemory with a new session": () =>
+    api.memory.addMemory({ sessionId: randomUUID(), userId: "user-1", messages: [{}] }),
+  GetMemory: () => api.memory.getMemory({ sessionId: LONG }),
+  "GetMemory with last_n": () => api.memory.getMemory({ sessionId: LONG, lastN: 10 }),
+  ListMessages: () => api.memory.listMessages({ sessionId: LONG }),
+  GetMessage: () => api.memory.getMessage({ sessionId: LONG, messageId: "m1" }),
+  UpdateMessage: () => api.memory.updateMessage({ sessionId: LONG, messageId: "m1", tokenCount: 1 }),
+  SetSummary: () => api.memory.setSummary({ sessionId: LONG, recentMessageId: "m1", content: "so far" }),
+  DeleteMessage: () => api.memory.deleteMessage({ sessionId: LONG, messageId: "m2" }),
+  ClearMemory: () => api.memory.clearMemory({ sessionId: "cleared-1" }),
+  CreateUser: () => api.users.createUser({ userId: randomUUID() }),
+  GetUser: () => api.users.getUser({ userId: "user-1" }),
+  UpdateUser: () => api.users.updateUser({ userId: "user-1", email: "a@b" }),
+  ListUsers: () => api.users.listUsers({ chunkSize: 3 }),
+  DeleteUser: () => api.users.deleteUser({ userId: "user-4" }),
+  UndeleteUser: () => api.users.undeleteUser({ userId: "user-4", restoreSessions: true }),
+  PurgeUser: () => api.users.purgeUser({ userId: "user-5" }),
+  "PurgeDeleted as a dry run": () => api.purge.purgeDeleted({ olderThan: { seconds: 0, nanos: 0 }, dryRun: true }),
+  "a pass of the purger": () => createTestPurger(explainer.monitored, RETENTION_MS * 2).pass(),
+  PurgeDeleted: async () => {
+    await api.sessions.deleteSession({ sessionId: "session-7" });
+    await api.memory.clearMemory({ sessionId: "cleared-2" });
+    await api.users.deleteUser({ userId: "user-6" });
+    await api.purge.purgeDeleted({ olderThan: { seconds: 0, nanos: 0 } });
+  },
+};
+
+describe("no query scans a collection", () => {
+  test.each(Object.keys(OPERATIONS))("%s", async (name) => {
+    const plans = await explainer.plansOf(OPERATIONS[name] as () => Promise<unknown>);
+    expect(plans.filter(({ stages }) => stages.includes("COLLSCAN"))).toEqual([]);
+    expect(plans.filter(({ stages }) => stages.includes("SORT"))).toEqual([]);
+  });
+
+  test("the list of operations is the list of the API's methods", async () => {
+    const methods = [api.sessions, api.memory, api.users, api.purge].flatMap((service) => Object.keys(service));
+    const named = new Set(Object.keys(OPERATIONS).map((name) => name.split(" ")[0]?.toLowerCase()));
+    expect(methods.filter((method) => !named.has(method.toLowerCase()))).toEqual(["listSessions"]);
+  });
+});
+
+test.each([
+  ["DeleteSession", () => api.sessions.deleteSession({ sessionId: LONG })],
+  ["ClearMemory", () => api.memory.clearMemory({ sessionId: LONG })],
+  ["PurgeSession's decision", () => api.sessions.purgeSession({ sessionId: LONG })],
+])("%s costs the same whatever the size of the memory", async (_, operation) => {
+  await api.memory.addMemory({ sessionId: LONG, messages: Array.from({ length: 500 }, () => ({ content: "x" })) });
+  for (const { shape, keysExamined, docsExamined } of await explainer.plansOfFirstTransaction(operation)) {
+    expect(keysExamined, shape).toBeLessThan(50);
+    expect(docsExamined, shape).toBeLessThan(50);
+  }
+});

@@ -1,0 +1,30 @@
+import { createPurger, type Purger } from "../../src/services/purger.js";
+import { createRestoreSession } from "../../src/services/restoration.js";
+import type { Database } from "../../src/store/database.js";
+import { createGroupCommit } from "../../src/store/group-commit.js";
+import { createRetirement } from "../../src/store/retirement.js";
+import { applyChanges } from "../../src/store/transaction.js";
+import { createUserStore } from "../../src/store/users.js";
+import { createWork } from "../../src/store/work.js";
+
+/**
+ * The purger of one more process on a database, which makes a pass only when it is told to. Its clock goes ahead of the
+ * database's by `clockAheadMs`, as if that much time had passed since everything was deleted.
+ */
+export function createTestPurger(database: Database, clockAheadMs = 0): Purger {
+  const changes = createGroupCommit((group) => applyChanges(database, group));
+  const retirement = createRetirement(database);
+  const work = createWork(database);
+  return createPurger({
+    changes,
+    users: createUserStore(database),
+    retirement,
+    work: { ...work, now: async () => new Date((await work.now()).getTime() + clockAheadMs) },
+    restoreSession: createRestoreSession({ changes, retirement }),
+    takeTurn: async () => true,
+    intervalMs: 2 ** 30,
+    onError: (error) => {
+      throw error;
+    },
+  });
+}
