@@ -22,6 +22,7 @@ import type { Database } from "./store/database.js";
 import { watchDatabase } from "./store/database-watch.js";
 import { createGroupCommit } from "./store/group-commit.js";
 import { takeLease } from "./store/lease.js";
+import { createMemoryReader } from "./store/memory.js";
 import { createMessageStore } from "./store/messages.js";
 import { createRetirement } from "./store/retirement.js";
 import { createSessionReader } from "./store/sessions.js";
@@ -66,6 +67,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const changes = createGroupCommit((group) => applyChanges(database, group));
   const sessions = createSessionReader(database);
   const messages = createMessageStore(database);
+  const memory = createMemoryReader(database);
   const users = createUserStore(database);
   const retirement = createRetirement(database);
   const restoreSession = createRestoreSession({ changes, retirement });
@@ -105,7 +107,15 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   server.addService(
     ...adapt(
       MemoryServiceService,
-      createMemoryService({ changes, sessions, messages, purger, retentionMs, memoryWindow: deps.memoryWindow }),
+      createMemoryService({
+        changes,
+        sessions,
+        messages,
+        memory,
+        purger,
+        retentionMs,
+        memoryWindow: deps.memoryWindow,
+      }),
       options,
     ),
   );
@@ -166,7 +176,8 @@ const SERVICE_NAMES = [
 /** Named in package.json, because sources and build results lie at different depths. */
 function descriptors(): URL[] {
   const { resolve } = createRequire(import.meta.url);
-  return ["#descriptors", "#health-descriptors"].map((name) => pathToFileURL(resolve(name)));
+  const files = ["sessions.binpb", "health.binpb", "errors.binpb"];
+  return files.map((file) => pathToFileURL(resolve(`#descriptors/${file}`)));
 }
 
 function bind(server: Server, { host, port }: Address): Promise<number> {

@@ -1,3 +1,5 @@
+import { MAX_MEMORY_BYTES } from "./limits.js";
+
 /** The status codes that a domain error can have, by their gRPC names. */
 export type ErrorCode =
   | "INVALID_ARGUMENT"
@@ -5,6 +7,7 @@ export type ErrorCode =
   | "ALREADY_EXISTS"
   | "FAILED_PRECONDITION"
   | "ABORTED"
+  | "RESOURCE_EXHAUSTED"
   | "UNAVAILABLE"
   | "DEADLINE_EXCEEDED"
   | "INTERNAL";
@@ -28,6 +31,7 @@ export type ErrorReason =
   | "STORAGE_UNAVAILABLE"
   | "DEADLINE_EXCEEDED"
   | "SHUTTING_DOWN"
+  | "RESPONSE_TOO_LARGE"
   | "INTERNAL";
 
 export interface Violation {
@@ -151,6 +155,14 @@ export const etagMismatch = (of: { session_id: string } | { user_id: string }, e
     "ETAG_MISMATCH",
     `The etag ${quote(etag)} is no longer the current one: read the resource again and decide anew.`,
     { ...of, etag },
+  );
+
+export const memoryTooLarge = (sessionId: string, messages: number) =>
+  new SessionsError(
+    "RESOURCE_EXHAUSTED",
+    "RESPONSE_TOO_LARGE",
+    `The newest ${messages} messages of session ${quote(sessionId)} have more than ${MAX_MEMORY_BYTES} bytes: ask for fewer with last_n, or stream them with ListMessages.`,
+    { session_id: sessionId, last_n: String(messages), max_bytes: String(MAX_MEMORY_BYTES) },
   );
 
 /** All that is wrong, as far as the headers that carry an error have room for it: they hold 8 KiB in many a client. */

@@ -6,6 +6,8 @@ export const MAX_CONTENT_BYTES = 1024 * 1024;
 export const MAX_PAYLOAD_BYTES = 1024 * 1024;
 export const MAX_METADATA_BYTES = 64 * 1024;
 export const MAX_METADATA_DEPTH = 32;
+/** What the messages of one GetMemory may have: it answers in one piece. */
+export const MAX_MEMORY_BYTES = 64 * 1024 * 1024;
 export const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 export const MAX_MESSAGES_PER_CALL = 1000;
 export const MAX_BATCH_IDS = 100;

@@ -1,6 +1,18 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
 /** A short random id for epochs and tokens: 96 bits, without characters that mean something in keys or to the database. */
 export function newId(): string {
   return randomBytes(12).toString("base64url");
+}
+
+/** An id in the form of a UUID (version 8: made by a rule of one's own) that always follows from the same two. */
+export function derivedId(from: string, index: number): string {
+  const hash = createHash("sha256").update(`${index}/${from}`).digest("hex");
+  return [
+    hash.slice(0, 8),
+    hash.slice(8, 12),
+    `8${hash.slice(13, 16)}`,
+    `8${hash.slice(17, 20)}`,
+    hash.slice(20, 32),
+  ].join("-");
 }

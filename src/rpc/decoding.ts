@@ -13,10 +13,17 @@ export function decoding<Request>(decode: (reader: Buffer) => Request): (bytes: 
       if (reader.pos !== reader.len) throw new RangeError("bytes are left over");
       return { request };
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      return { error: invalidFields([{ field: "request", description: `Not a valid protobuf message: ${why}.` }]) };
+      return { error: invalidFields([{ field: "request", description: faultOf(error) }]) };
     }
   };
+}
+
+/** The generated code reads an int64 as a double, and throws when that would not be exact. */
+function faultOf(error: unknown): string {
+  const why = error instanceof Error ? error.message : String(error);
+  return why.includes("SAFE_INTEGER")
+    ? `An integer lies beyond ±${Number.MAX_SAFE_INTEGER}, further than this service counts.`
+    : `Not a valid protobuf message: ${why}.`;
 }
 
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -39,7 +39,8 @@ export function createChecks(): Checks {
   return {
     id,
     optionalId(field, value) {
-      if (value !== undefined) id(field, value);
+      if (value?.trim() === "") fail(field, "An id is not blank: leave the field unset to name none.");
+      else if (value !== undefined) id(field, value);
     },
     text(field, value = "") {
       if (codePoints(value, limits.MAX_TEXT_CODE_POINTS) > limits.MAX_TEXT_CODE_POINTS) {

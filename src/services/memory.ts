@@ -7,10 +7,11 @@ import { messageNotFound, sessionNotFound } from "../domain/errors.js";
 import { keyOf } from "../domain/keys.js";
 import { MAX_LAST_N, MAX_MESSAGES_PER_CALL } from "../domain/limits.js";
 import { append, deleteMessage, type NewMessage, setSummary } from "../domain/memory.js";
-import { newId } from "../domain/new-id.js";
-import type { MessageRecord, SessionRecord } from "../domain/records.js";
+import { derivedId, newId } from "../domain/new-id.js";
+import type { MessageRecord } from "../domain/records.js";
 import { clearMemory } from "../domain/session.js";
 import type { Cost, GroupCommit } from "../store/group-commit.js";
+import type { MemoryReader } from "../store/memory.js";
 import type { MessageStore } from "../store/messages.js";
 import type { SessionReader } from "../store/sessions.js";
 import { type Checks, createChecks, millisecondsOf } from "./checks.js";
@@ -23,6 +24,7 @@ export interface MemoryDeps {
   readonly changes: GroupCommit;
   readonly sessions: SessionReader;
   readonly messages: MessageStore;
+  readonly memory: MemoryReader;
   readonly purger: Purger;
   readonly retentionMs: number;
   readonly memoryWindow: number;
@@ -30,7 +32,9 @@ export interface MemoryDeps {
 
 export type MemoryService = ReturnType<typeof createMemoryService>;
 
-export function createMemoryService({ changes, sessions, messages, purger, retentionMs, memoryWindow }: MemoryDeps) {
+export function createMemoryService(deps: MemoryDeps) {
+  const { changes, sessions, messages, memory, purger, retentionMs, memoryWindow } = deps;
+
   /** The session and one of its messages. Throws NOT_FOUND when one of them is not there. */
   const find = async (call: Call, sessionId: string, messageId: string): Promise<MessageRecord> => {
     const session = await sessions.get(call, keyOf(call.project, sessionId));
@@ -47,7 +51,7 @@ export function createMemoryService({ changes, sessions, messages, purger, reten
       const ids = request.messages.flatMap(({ messageId }) => messageId ?? []);
       const input = {
         session,
-        messages: request.messages.map(toNewMessage),
+        messages: toNewMessages(request.messages),
         repeatable: ids.length > 0,
         expectedLastSequence: request.expectedLastSequence,
       };
@@ -57,7 +61,7 @@ export function createMemoryService({ changes, sessions, messages, purger, reten
           session: session.key,
           users: (found) => (found === undefined ? [session.user] : found.deleted ? [found.user] : []),
           perhapsUsers: [session.user],
-          perhapsMessages: ids,
+          perhapsMessages: ids.length > 0 ? input.messages.map(({ messageId }) => messageId) : [],
           decide: (state) => append(state, input),
         },
         costOf(input.messages),
@@ -79,20 +83,17 @@ export function createMemoryService({ changes, sessions, messages, purger, reten
       checks.done();
 
       const limit = lastN > 0 ? Math.min(lastN, MAX_LAST_N) : memoryWindow;
-      for (;;) {
-        const session = await sessions.get(call, keyOf(call.project, sessionId));
-        if (!session) return { messages: [], summary: undefined, session: undefined };
-        const after = lastN > 0 ? 0 : (session.summary?.recentSequence ?? 0);
-        const newest = await messages.newest(call, session, after, limit);
-        // Fewer than the session counts: some were deleted since it was read, and some of those perhaps erased already.
-        const isWhole = newest.length === limit || (after === 0 && newest.length === session.messageCount);
-        if (!isWhole && !(await isUnchanged(call, session))) continue;
-        return {
-          messages: newest.reverse().map(toMessage),
-          summary: session.summary && toSummary(session.summary),
-          session: toSession(session),
-        };
-      }
+      const found = await memory.read(call, keyOf(call.project, sessionId), (session) => ({
+        afterSequence: lastN > 0 ? 0 : (session.summary?.recentSequence ?? 0),
+        limit,
+      }));
+      if (!found) return { messages: [], summary: undefined, session: undefined };
+      const { session, messages: newest } = found;
+      return {
+        messages: newest.reverse().map(toMessage),
+        summary: session.summary && toSummary(session.summary),
+        session: toSession(session),
+      };
     },
 
     async *listMessages(request: api.ListMessagesRequest, call: Call): AsyncGenerator<api.ListMessagesResponse> {
@@ -202,16 +203,6 @@ export function createMemoryService({ changes, sessions, messages, purger, reten
       return { summary: toSummary(record) };
     },
   };
-
-  async function isUnchanged(call: Call, { _id, epoch, lastSequence, messageCount, summary }: SessionRecord) {
-    const now = await sessions.get(call, _id);
-    return (
-      now?.epoch === epoch &&
-      now.lastSequence === lastSequence &&
-      now.messageCount === messageCount &&
-      now.summary?.createTime.getTime() === summary?.createTime.getTime()
-    );
-  }
 }
 
 function checkIds(sessionId: string, messageId: string): void {
@@ -252,9 +243,20 @@ function checkMessage(checks: Checks, path: string, message: api.NewMessage, now
   checks.time(`${path}.create_time`, message.createTime, now);
 }
 
-function toNewMessage(message: api.NewMessage): NewMessage {
+/**
+ * Messages without an id get a random one, or, when another message of the call has one, an id that follows from it: so the
+ * whole call is known again when it is repeated.
+ */
+function toNewMessages(messages: readonly api.NewMessage[]): NewMessage[] {
+  const known = messages.find(({ messageId }) => messageId !== undefined)?.messageId;
+  return messages.map((message, index) =>
+    toNewMessage(message, known === undefined ? randomUUID() : derivedId(known, index)),
+  );
+}
+
+function toNewMessage(message: api.NewMessage, ownId: string): NewMessage {
   return {
-    messageId: message.messageId ?? randomUUID(),
+    messageId: message.messageId ?? ownId,
     role: message.role,
     roleType: message.roleType,
     content: message.content,

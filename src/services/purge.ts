@@ -14,8 +14,9 @@ export function createPurgeService({ purger, retentionMs }: { purger: Purger; re
       const checks = createChecks();
       if (olderThan) {
         const { seconds, nanos } = olderThan;
-        if (seconds < 0 || nanos < 0) checks.fail("older_than", "Is negative: send 0 or more.");
-        else if (seconds > MAX_SECONDS || nanos > 999_999_999)
+        if (seconds <= 0 && nanos <= 0 && seconds + nanos < 0)
+          checks.fail("older_than", "Is negative: send 0 or more.");
+        else if (seconds < 0 || nanos < 0 || seconds > MAX_SECONDS || nanos > 999_999_999)
           checks.fail("older_than", "Not a valid google.protobuf.Duration.");
       }
       checks.done();

@@ -137,9 +137,7 @@ export function createUserService({ users, retirement, purger, retentionMs }: Us
         read: (after: [number, string] | undefined, limit: number) => users.page(call, after, limit),
         positionOf: (user: UserRecord): [number, string] => [user.createTime.getTime(), user._id],
         sizeOf: (user: UserRecord) =>
-          USER_BYTES +
-          utf8Bytes(user._id, user.email, user.firstName, user.lastName) +
-          (user.metadata?.length ?? 0),
+          USER_BYTES + utf8Bytes(user._id, user.email, user.firstName, user.lastName) + (user.metadata?.length ?? 0),
       };
       for await (const { items, next } of inChunks(pages, from, request)) {
         yield { users: items.map(toUser), nextCursor: next ? encodeCursor(identity, next) : "" };

@@ -76,6 +76,8 @@ const UNAVAILABLE_CODES = new Set([
   189, // PrimarySteppedDown
   202, // NetworkInterfaceExceededTimeLimit
   237, // CursorKilled
+  239, // SnapshotTooOld
+  246, // SnapshotUnavailable
   262, // ExceededTimeLimit
   9001, // SocketException
   10107, // NotWritablePrimary

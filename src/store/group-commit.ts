@@ -71,7 +71,10 @@ export function createGroupCommit(
     submit<T>(call: Call, change: SessionChange<T>, cost: Cost = { messages: 0, bytes: 0 }) {
       return new Promise<T>((resolve, reject) => {
         if (closed) throw shuttingDown();
-        const patience = setTimeout(() => reject(storageUnavailable(new Error("no turn in time"))), OPERATION_TIMEOUT_MS);
+        const patience = setTimeout(
+          () => reject(storageUnavailable(new Error("no turn in time"))),
+          OPERATION_TIMEOUT_MS,
+        );
         waiting.push({
           call,
           change,

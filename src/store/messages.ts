@@ -11,8 +11,6 @@ import { readPage } from "./paging.js";
  */
 export interface MessageStore {
   get(call: Call, memory: Memory, messageId: string): Promise<MessageRecord | undefined>;
-  /** The newest messages up to the session's last one, newest first, of those after a sequence. */
-  newest(call: Call, memory: SessionRecord, afterSequence: number, limit: number): Promise<MessageRecord[]>;
   /** The next messages after a position, in order; none when there are no more. */
   page(call: Call, memory: SessionRecord, listing: MessageListing): Promise<MessageRecord[]>;
   /** Writes a changed message, unless it has changed since it was read. The answer is whether it was written. */
@@ -29,7 +27,8 @@ export interface MessageListing {
 
 export type ChangeableFields = Pick<MessageRecord, "metadata" | "tokenCount" | "updateTime" | "version">;
 
-const LIVE = { deleted: { $exists: false } } as const;
+/** What a message must be besides being of its session's current epoch. */
+export const LIVE = { deleted: { $exists: false } } as const;
 
 export function createMessageStore({ messages }: Database): MessageStore {
   return {
@@ -38,15 +37,6 @@ export function createMessageStore({ messages }: Database): MessageStore {
       const found = await translated(() => messages.findOne({ _id, session, ...LIVE }, bounded(call)));
       return found ?? undefined;
     },
-    newest: (call, { _id: session, epoch, lastSequence }, afterSequence, limit) =>
-      translated(() =>
-        messages
-          .find(
-            { session, epoch, sequence: { $gt: afterSequence, $lte: lastSequence }, ...LIVE },
-            { sort: { sequence: -1 }, limit, batchSize: limit, ...bounded(call) },
-          )
-          .toArray(),
-      ),
     page: (call, { _id: session, epoch, lastSequence }, { after, descending, limit }) =>
       readPage(messages, call, {
         filter: {

@@ -37,6 +37,11 @@ export interface SessionListing {
   readonly showDeleted: boolean;
 }
 
+/** Whether a stored session is there for callers. */
+export function isVisible({ deleted, purging }: SessionRecord, showDeleted = false): boolean {
+  return !purging && (!deleted || showDeleted);
+}
+
 /** Summaries can be large and are no part of a session's own answer. */
 const WITHOUT_SUMMARY = { summary: 0 };
 
@@ -44,7 +49,7 @@ export function createSessionReader({ sessions }: Database): SessionReader {
   return {
     async get(call, key, showDeleted = false) {
       const found = await translated(() => sessions.findOne({ _id: key }, bounded(call)));
-      return found === null || found.purging || (found.deleted && !showDeleted) ? undefined : found;
+      return found !== null && isVisible(found, showDeleted) ? found : undefined;
     },
     getMany: (call, keys) =>
       translated(() =>

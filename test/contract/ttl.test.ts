@@ -182,7 +182,7 @@ test("a user who is undeleted at the very moment at which their deletion is comp
   const session = client.startSession();
   onTestFinished(() => session.endSession());
   session.startTransaction();
-  const completion = { $set: { expireAt: completed?.expireAt }, $unset: { task: true }, $inc: { version: 1 } };
+  const completion = { $set: { expireAt: completed?.expireAt }, $unset: { task: 1 as const }, $inc: { version: 1 } };
   await users.updateOne({ _id }, completion, { session });
   const undeleted = lasting.users.undeleteUser({ userId });
   const waiting = [{ $currentOp: {} }, { $match: { ns: users.namespace, op: "update" } }];

@@ -109,6 +109,11 @@ export const ErrorReason = {
    * Status INTERNAL.
    */
   ERROR_REASON_INTERNAL: 20,
+  /**
+   * ERROR_REASON_RESPONSE_TOO_LARGE - The answer would be too large to be sent in one piece. Ask for less, or use the listing that streams the same.
+   * Status RESOURCE_EXHAUSTED, metadata {"session_id": "s1", "last_n": "1000", "max_bytes": "67108864"}.
+   */
+  ERROR_REASON_RESPONSE_TOO_LARGE: 21,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -135,4 +140,5 @@ export namespace ErrorReason {
   export type ERROR_REASON_PERMISSION_DENIED = typeof ErrorReason.ERROR_REASON_PERMISSION_DENIED;
   export type ERROR_REASON_SHUTTING_DOWN = typeof ErrorReason.ERROR_REASON_SHUTTING_DOWN;
   export type ERROR_REASON_INTERNAL = typeof ErrorReason.ERROR_REASON_INTERNAL;
+  export type ERROR_REASON_RESPONSE_TOO_LARGE = typeof ErrorReason.ERROR_REASON_RESPONSE_TOO_LARGE;
 }

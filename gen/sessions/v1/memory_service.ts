@@ -24,7 +24,8 @@ import { Message, MetadataMode, RoleType, Session, Summary } from "./resources.j
 /** NewMessage is a message to be added. */
 export interface NewMessage {
   /**
-   * Optional. The caller's id of the message, which makes the call safe to retry. Unset: the service makes a UUID.
+   * Optional. The caller's id of the message, which makes the call safe to retry. Unset: the service makes one in the form of
+   * a UUID.
    * See Session for what an id may be. An id may come only once in a call.
    */
   messageId?:
@@ -1679,8 +1680,8 @@ export const MemoryServiceService = {
    * of the database's members and journaled.
    *
    * Retrying a call with the same message ids changes nothing and answers the same. An id that is there with another
-   * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). Without message ids a
-   * retry adds the messages again.
+   * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
+   * is enough to make the whole call safe to retry; without any, a retry adds the messages again.
    *
    * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH).
    */
@@ -1695,7 +1696,9 @@ export const MemoryServiceService = {
   },
   /**
    * GetMemory returns the newest part of a session's memory: what a prompt needs. A missing or soft-deleted session has
-   * an empty memory, and nothing is set.
+   * an empty memory, and nothing is set. Messages of more than 64 MiB in all are RESOURCE_EXHAUSTED (RESPONSE_TOO_LARGE): ask
+   * for fewer with `last_n`, or stream them with ListMessages. Mind that most gRPC clients refuse a response above 4 MiB
+   * unless they are told otherwise.
    */
   getMemory: {
     path: "/sessions.v1.MemoryService/GetMemory" as const,
@@ -1799,15 +1802,17 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    * of the database's members and journaled.
    *
    * Retrying a call with the same message ids changes nothing and answers the same. An id that is there with another
-   * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). Without message ids a
-   * retry adds the messages again.
+   * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
+   * is enough to make the whole call safe to retry; without any, a retry adds the messages again.
    *
    * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH).
    */
   addMemory: handleUnaryCall<AddMemoryRequest, AddMemoryResponse>;
   /**
    * GetMemory returns the newest part of a session's memory: what a prompt needs. A missing or soft-deleted session has
-   * an empty memory, and nothing is set.
+   * an empty memory, and nothing is set. Messages of more than 64 MiB in all are RESOURCE_EXHAUSTED (RESPONSE_TOO_LARGE): ask
+   * for fewer with `last_n`, or stream them with ListMessages. Mind that most gRPC clients refuse a response above 4 MiB
+   * unless they are told otherwise.
    */
   getMemory: handleUnaryCall<GetMemoryRequest, GetMemoryResponse>;
   /**
@@ -1852,8 +1857,8 @@ export interface MemoryServiceClient extends Client {
    * of the database's members and journaled.
    *
    * Retrying a call with the same message ids changes nothing and answers the same. An id that is there with another
-   * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). Without message ids a
-   * retry adds the messages again.
+   * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
+   * is enough to make the whole call safe to retry; without any, a retry adds the messages again.
    *
    * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH).
    */
@@ -1874,7 +1879,9 @@ export interface MemoryServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * GetMemory returns the newest part of a session's memory: what a prompt needs. A missing or soft-deleted session has
-   * an empty memory, and nothing is set.
+   * an empty memory, and nothing is set. Messages of more than 64 MiB in all are RESOURCE_EXHAUSTED (RESPONSE_TOO_LARGE): ask
+   * for fewer with `last_n`, or stream them with ListMessages. Mind that most gRPC clients refuse a response above 4 MiB
+   * unless they are told otherwise.
    */
   getMemory(
     request: GetMemoryRequest,

@@ -1,0 +1,480 @@
+/**
+ * The rules of the API as a plain program over plain objects: one caller, no crash, no storage. It is the second opinion on
+ * the service, so it follows the contract and shares no code with the service.
+ *
+ * What only the service can know (uids, etags, times, sequences) stands here as a name for it, such as `uid 3`: the same name
+ * must be the same value in every answer, see knowledge.ts.
+ */
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+export type JsonObject = { [key: string]: Json };
+
+/** What a message says, under the name by which steps send it. The same name is the same content. */
+export interface Content {
+  readonly content: string;
+  readonly metadata: JsonObject;
+  readonly tokenCount: number;
+  /** Milliseconds since 1970. */
+  readonly createTime?: number;
+}
+
+export interface NewMessage {
+  readonly id?: string;
+  readonly says: string;
+}
+
+export interface Message {
+  /** The caller's id, or the service's, which is learned from its answer. */
+  id: string;
+  says: string;
+  sequence: number;
+  /** Tells this message from all others of the run, whatever their ids. */
+  name: string;
+  metadata: JsonObject;
+  tokenCount: number;
+  revision: number;
+  deleted: boolean;
+  /** What the call that added it did, and which of its messages this is. */
+  call: { created: boolean; undeleted: boolean; size: number; firstId: string | undefined };
+  place: number;
+  /** Whether its id is the caller's. */
+  isNamed: boolean;
+}
+
+export interface Summary {
+  name: string;
+  content: string;
+  recentMessageId: string;
+  recentSequence: number;
+}
+
+export interface Session {
+  readonly id: string;
+  readonly incarnation: number;
+  user: string | undefined;
+  metadata: JsonObject;
+  /** Counts the changes of the session itself. */
+  revision: number;
+  deleted: boolean;
+  /** The deletion of a user that took the session along. */
+  takenBy: number | undefined;
+  /** The current memory, individually deleted messages included; a deleted session keeps it for its restoration. */
+  memory: Message[];
+  summary: Summary | undefined;
+  /** How many messages are deleted for good and not erased yet. */
+  attic: number;
+  lastSequence: number;
+}
+
+export interface User {
+  readonly id: string;
+  readonly incarnation: number;
+  email: string;
+  metadata: JsonObject;
+  revision: number;
+  deleted: boolean;
+  /** The deletion that the user is under, or was under last. */
+  deletion: number;
+}
+
+/** A call that must fail, with one of these: where several rules forbid it, the contract does not say which one speaks. */
+export class Refused extends Error {
+  readonly reasons: readonly string[];
+
+  constructor(reasons: readonly string[]) {
+    super(reasons.join(" or "));
+    this.reasons = reasons;
+  }
+}
+
+export const NO_SESSION = "NOT_FOUND SESSION_NOT_FOUND";
+export const NO_USER = "NOT_FOUND USER_NOT_FOUND";
+export const NO_MESSAGE = "NOT_FOUND MESSAGE_NOT_FOUND";
+export const USER_UNUSABLE = "FAILED_PRECONDITION USER_NOT_FOUND";
+export const WRONG_ETAG = "ABORTED ETAG_MISMATCH";
+
+export type Mode = "merge" | "patch" | "replace";
+
+export class Rules {
+  readonly sessions = new Map<string, Session>();
+  readonly users = new Map<string, User>();
+  readonly #contents: Readonly<Record<string, Content>>;
+  #count = 0;
+
+  constructor(contents: Readonly<Record<string, Content>>) {
+    this.#contents = contents;
+  }
+
+  // Sessions
+
+  createSession(id: string, user: string | undefined, metadata: JsonObject): Session {
+    const found = this.sessions.get(id);
+    refuseIf(
+      [found !== undefined && !found.deleted, "ALREADY_EXISTS SESSION_ALREADY_EXISTS"],
+      [found?.deleted === true, "ALREADY_EXISTS SESSION_SOFT_DELETED"],
+      [user !== undefined && !this.liveUser(user), USER_UNUSABLE],
+    );
+    return this.#born(id, user, metadata);
+  }
+
+  updateSession(
+    id: string,
+    update: { metadata: JsonObject | undefined; mode: Mode; user: string | undefined; etagIsRight: boolean },
+  ): Session {
+    const session = this.liveSession(id);
+    if (!session) throw new Refused([NO_SESSION]);
+    const { user } = update;
+    refuseIf([!update.etagIsRight, WRONG_ETAG], [Boolean(user && !this.liveUser(user)), USER_UNUSABLE]);
+    if (update.metadata) session.metadata = changed(session.metadata, update.metadata, update.mode);
+    if (user !== undefined) session.user = user === "" ? undefined : user;
+    session.revision += 1;
+    return session;
+  }
+
+  deleteSession(id: string, allowMissing: boolean, etagIsRight: boolean): Session | undefined {
+    const session = this.liveSession(id);
+    if (!session) {
+      if (allowMissing) return this.sessions.get(id);
+      throw new Refused([NO_SESSION]);
+    }
+    refuseIf([!etagIsRight, WRONG_ETAG]);
+    remove(session, undefined);
+    return session;
+  }
+
+  undeleteSession(id: string, restoreMemory: boolean): Session {
+    const session = this.sessions.get(id);
+    if (!session) throw new Refused([NO_SESSION]);
+    refuseIf(
+      [!session.deleted, "ALREADY_EXISTS SESSION_NOT_DELETED"],
+      [session.deleted && session.user !== undefined && !this.liveUser(session.user), USER_UNUSABLE],
+    );
+    revive(session, restoreMemory);
+    return session;
+  }
+
+  /** The answer is how many messages are erased. */
+  purgeSession(id: string): number {
+    const session = this.sessions.get(id);
+    if (!session) throw new Refused([NO_SESSION]);
+    this.sessions.delete(id);
+    return stored(session);
+  }
+
+  // Memory
+
+  /** The answer is the call's messages, and what it did to the session; undefined where the contract does not say. */
+  addMemory(
+    id: string,
+    call: {
+      messages: readonly NewMessage[];
+      user: string | undefined;
+      metadata: JsonObject;
+      expectedLastSequence: number | undefined;
+    },
+  ): { messages: Message[]; isNew: boolean; created: boolean | undefined; undeleted: boolean | undefined } {
+    const found = this.sessions.get(id);
+    const known = found && !found.deleted ? this.#known(found, call.messages) : [];
+    const [first] = known;
+    if (first) {
+      const isSame = known.every((message, place) => message?.says === call.messages[place]?.says);
+      refuseIf([!isSame, "ALREADY_EXISTS MESSAGE_ID_CONFLICT"]);
+      const isRetry =
+        known.length === first.call.size &&
+        known.every((message, place) => message?.call === first.call && message.place === place);
+      const { created, undeleted } = isRetry ? first.call : { created: undefined, undeleted: undefined };
+      return { messages: known as Message[], isNew: false, created, undeleted };
+    }
+    const last = found?.lastSequence ?? 0;
+    const owner = found?.deleted ? found.user : found ? undefined : call.user;
+    refuseIf(
+      [known.length > 0, "ALREADY_EXISTS MESSAGE_ID_CONFLICT"],
+      [call.expectedLastSequence !== undefined && call.expectedLastSequence !== last, "ABORTED SEQUENCE_MISMATCH"],
+      [owner !== undefined && !this.liveUser(owner), USER_UNUSABLE],
+    );
+    const session = found ?? this.#born(id, call.user, call.metadata);
+    const effect = { created: found === undefined, undeleted: session.deleted };
+    const thisCall = { ...effect, size: call.messages.length, firstId: firstIdOf(call.messages) };
+    if (session.deleted) revive(session, false);
+    const messages = call.messages.map(({ id: messageId, says }, place): Message => {
+      const { metadata, tokenCount } = this.#contents[says] as Content;
+      return {
+        id: messageId ?? "",
+        isNamed: messageId !== undefined,
+        says,
+        sequence: 0,
+        name: `message ${this.#next()}`,
+        metadata,
+        tokenCount,
+        revision: 0,
+        deleted: false,
+        call: thisCall,
+        place,
+      };
+    });
+    session.memory.push(...messages);
+    return { messages, isNew: true, ...effect };
+  }
+
+  /** The messages of a call that are there; none when none is, and the first is missing when only some are. */
+  #known(session: Session, messages: readonly NewMessage[]): (Message | undefined)[] {
+    const firstId = firstIdOf(messages);
+    if (firstId === undefined) return [];
+    // Messages without an id are known by the first one of their call that has one.
+    const known = messages.map(({ id }, place) =>
+      session.memory.find((message) =>
+        id === undefined
+          ? !message.isNamed && message.call.firstId === firstId && message.place === place
+          : message.id === id,
+      ),
+    );
+    if (known.every((message) => message === undefined)) return [];
+    return known.every((message) => message !== undefined) ? known : [undefined, ...known];
+  }
+
+  updateMessage(
+    id: string,
+    messageId: string,
+    update: { metadata: JsonObject | undefined; mode: Mode; tokenCount: number | undefined },
+  ): Message {
+    const message = this.#liveMessage(id, messageId, NO_MESSAGE);
+    if (update.metadata) message.metadata = changed(message.metadata, update.metadata, update.mode);
+    message.tokenCount = update.tokenCount ?? message.tokenCount;
+    message.revision += 1;
+    return message;
+  }
+
+  deleteMessage(id: string, messageId: string): Message {
+    const message = this.#liveMessage(id, messageId, NO_MESSAGE);
+    message.deleted = true;
+    return message;
+  }
+
+  clearMemory(id: string): Session {
+    const session = this.liveSession(id);
+    if (!session) throw new Refused([NO_SESSION]);
+    forget(session);
+    return session;
+  }
+
+  setSummary(id: string, content: string, recentMessageId: string): Summary {
+    const { sequence } = this.#liveMessage(id, recentMessageId, "FAILED_PRECONDITION MESSAGE_NOT_FOUND");
+    const summary = { name: `summary ${this.#next()}`, content, recentMessageId, recentSequence: sequence };
+    (this.liveSession(id) as Session).summary = summary;
+    return summary;
+  }
+
+  // Users
+
+  createUser(id: string, email: string, metadata: JsonObject): User {
+    refuseIf([this.users.has(id), "ALREADY_EXISTS USER_ALREADY_EXISTS"]);
+    const user = { id, incarnation: this.#next(), email, metadata, revision: 0, deleted: false, deletion: 0 };
+    this.users.set(id, user);
+    return user;
+  }
+
+  updateUser(
+    id: string,
+    update: { email: string | undefined; metadata: JsonObject | undefined; mode: Mode; etagIsRight: boolean },
+  ): User {
+    const user = this.liveUser(id);
+    if (!user) throw new Refused([NO_USER]);
+    refuseIf([!update.etagIsRight, WRONG_ETAG]);
+    user.email = update.email ?? user.email;
+    if (update.metadata) user.metadata = changed(user.metadata, update.metadata, update.mode);
+    user.revision += 1;
+    return user;
+  }
+
+  deleteUser(id: string): User {
+    const user = this.liveUser(id);
+    if (!user) throw new Refused([NO_USER]);
+    user.deleted = true;
+    user.deletion = this.#next();
+    user.revision += 1;
+    for (const session of this.liveSessions()) if (session.user === id) remove(session, user.deletion);
+    return user;
+  }
+
+  undeleteUser(id: string, restoreSessions: boolean): User {
+    const user = this.users.get(id);
+    if (!user) throw new Refused([NO_USER]);
+    refuseIf([!user.deleted, "ALREADY_EXISTS USER_NOT_DELETED"]);
+    user.deleted = false;
+    user.revision += 1;
+    for (const session of this.sessions.values()) {
+      if (restoreSessions && session.deleted && session.takenBy === user.deletion) revive(session, true);
+    }
+    return user;
+  }
+
+  purgeUser(id: string): { sessions: number; messages: number } {
+    if (!this.users.delete(id)) throw new Refused([NO_USER]);
+    const theirs = [...this.sessions.values()].filter(({ user }) => user === id);
+    return { sessions: theirs.length, messages: sum(theirs.map((session) => this.purgeSession(session.id))) };
+  }
+
+  // Purging
+
+  /** What is deleted and still there. */
+  deletedThings(): { sessions: number; messages: number; users: number } {
+    const all = [...this.sessions.values()];
+    return {
+      sessions: all.filter(({ deleted }) => deleted).length,
+      messages: sum(
+        all.map((session) => (session.deleted ? stored(session) : stored(session) - liveMessages(session).length)),
+      ),
+      users: [...this.users.values()].filter(({ deleted }) => deleted).length,
+    };
+  }
+
+  /** Erases the deleted sessions and users with all that is theirs. */
+  eraseDeleted(): void {
+    for (const user of [...this.users.values()]) if (user.deleted) this.purgeUser(user.id);
+    for (const session of [...this.sessions.values()]) if (session.deleted) this.purgeSession(session.id);
+  }
+
+  /** Erases what was deleted out of sessions that live. */
+  eraseDeletedMessages(): void {
+    for (const session of this.sessions.values()) {
+      if (session.deleted) continue;
+      session.attic = 0;
+      session.memory = liveMessages(session);
+    }
+  }
+
+  // Reads
+
+  liveSession(id: string): Session | undefined {
+    const session = this.sessions.get(id);
+    return session?.deleted ? undefined : session;
+  }
+
+  liveSessions(): Session[] {
+    return [...this.sessions.values()].filter(({ deleted }) => !deleted);
+  }
+
+  liveUser(id: string): User | undefined {
+    const user = this.users.get(id);
+    return user?.deleted ? undefined : user;
+  }
+
+  messages(id: string): Message[] {
+    const session = this.liveSession(id);
+    return session ? liveMessages(session) : [];
+  }
+
+  /** The messages of GetMemory. */
+  newest(id: string, lastN: number, window: number): Message[] {
+    if (lastN > 0) return this.messages(id).slice(-lastN);
+    const after = this.liveSession(id)?.summary?.recentSequence ?? 0;
+    return this.messages(id)
+      .filter(({ sequence }) => sequence > after)
+      .slice(-window);
+  }
+
+  sessionCount(user: string): number {
+    return this.liveSessions().filter((session) => session.user === user).length;
+  }
+
+  #born(id: string, user: string | undefined, metadata: JsonObject): Session {
+    const session: Session = {
+      id,
+      incarnation: this.#next(),
+      user,
+      metadata,
+      revision: 0,
+      deleted: false,
+      takenBy: undefined,
+      memory: [],
+      summary: undefined,
+      attic: 0,
+      lastSequence: 0,
+    };
+    this.sessions.set(id, session);
+    return session;
+  }
+
+  #liveMessage(id: string, messageId: string, otherwise: string): Message {
+    if (!this.liveSession(id)) throw new Refused([NO_SESSION]);
+    const message = this.messages(id).find((candidate) => candidate.id === messageId);
+    if (!message) throw new Refused([otherwise]);
+    return message;
+  }
+
+  #next(): number {
+    this.#count += 1;
+    return this.#count;
+  }
+}
+
+export function liveMessages(session: Session): Message[] {
+  return session.memory.filter(({ deleted }) => !deleted);
+}
+
+function remove(session: Session, takenBy: number | undefined): void {
+  session.deleted = true;
+  session.takenBy = takenBy;
+  session.revision += 1;
+}
+
+function revive(session: Session, withMemory: boolean): void {
+  if (!withMemory) forget(session);
+  session.deleted = false;
+  session.takenBy = undefined;
+  session.revision += 1;
+}
+
+function forget(session: Session): void {
+  session.attic += session.memory.length;
+  session.memory = [];
+  session.summary = undefined;
+}
+
+function stored(session: Session): number {
+  return session.attic + session.memory.length;
+}
+
+function refuseIf(...rules: [isBroken: boolean, reason: string][]): void {
+  const reasons = rules.flatMap(([isBroken, reason]) => (isBroken ? [reason] : []));
+  if (reasons.length > 0) throw new Refused(reasons);
+}
+
+function sum(numbers: number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+/** The metadata after an update. Entries, not assignments: `__proto__` is a key like any other. */
+export function changed(current: JsonObject, update: JsonObject, mode: Mode): JsonObject {
+  if (mode === "replace") return update;
+  const merged = new Map(Object.entries(current));
+  for (const [key, value] of Object.entries(update)) {
+    const before = merged.get(key);
+    if (mode === "patch" && value === null) merged.delete(key);
+    else if (isObject(value)) merged.set(key, changed(isObject(before) ? before : {}, value, mode));
+    else merged.set(key, value);
+  }
+  return Object.fromEntries(merged);
+}
+
+/** Whether metadata contains a filter. */
+export function holds(value: Json | undefined, part: Json): boolean {
+  if (Array.isArray(part)) {
+    return Array.isArray(value) && part.every((wanted) => value.some((element) => holds(element, wanted)));
+  }
+  if (isObject(part)) {
+    const has = new Map(isObject(value) ? Object.entries(value) : []);
+    return (
+      isObject(value) && Object.entries(part).every(([key, wanted]) => has.has(key) && holds(has.get(key), wanted))
+    );
+  }
+  return value === part;
+}
+
+function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The first id that a caller gave in a call. */
+function firstIdOf(messages: readonly NewMessage[]): string | undefined {
+  return messages.find(({ id }) => id !== undefined)?.id;
+}

@@ -1,0 +1,580 @@
+import { expect } from "vitest";
+import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
+import type * as api from "../../gen/sessions/v1/resources.js";
+import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
+import { SessionOrder } from "../../gen/sessions/v1/session_service.js";
+import type { Purger } from "../../src/services/purger.js";
+import { type Api, failure } from "../support/api.js";
+import { Knowledge } from "./knowledge.js";
+import {
+  holds,
+  type Json,
+  type JsonObject,
+  liveMessages,
+  type Message,
+  type Mode,
+  Refused,
+  Rules,
+  type Session,
+  type User,
+} from "./rules.js";
+import { type AddMemory, CONTENTS, type Etag, FILTERS, SESSIONS, type Step, USERS } from "./steps.js";
+
+export interface Subject {
+  readonly api: Api;
+  readonly purger: Purger;
+  /** A purger for whom the retention of all that is deleted has passed. */
+  readonly latePurger: Purger;
+  readonly retentionMs: number;
+  readonly memoryWindow: number;
+  /** Makes the ids of this run its own. */
+  readonly prefix: string;
+}
+
+/** Takes the steps on the service and on the rules. Both must answer the same, and after each step all reads must agree. */
+export async function run(steps: readonly Step[], subject: Subject): Promise<void> {
+  const rules = new Rules(CONTENTS);
+  const known = new Knowledge();
+  const sent: AddMemoryRequest[] = [];
+  const views = createViews(rules, known, subject);
+  for (const [index, step] of steps.entries()) {
+    try {
+      await take(step, { rules, known, sent, views, subject });
+      await readsAgree(index, { rules, known, views, subject });
+    } catch (error) {
+      if (error instanceof Error) error.message = `after call ${index + 1}, ${step.do}: ${error.message}`;
+      throw error;
+    }
+  }
+}
+
+interface AddMemoryRequest {
+  readonly step: AddMemory;
+  readonly expectedLastSequence: number | undefined;
+}
+
+interface Context {
+  readonly rules: Rules;
+  readonly known: Knowledge;
+  readonly views: ReturnType<typeof createViews>;
+  readonly subject: Subject;
+}
+
+async function take(step: Step, context: Context & { sent: AddMemoryRequest[] }): Promise<void> {
+  const { rules, known, sent, views, subject } = context;
+  const { sessions, memory, users, purge } = subject.api;
+  const full = (id: string): string => subject.prefix + id;
+  const fullUser = (id: string | undefined): string | undefined => (id ? full(id) : id);
+
+  const etagOf = (of: Session | User | undefined, which: Etag | undefined): string => {
+    if (which === undefined || of === undefined) return which ? "none" : "";
+    const revision = which === "current" ? of.revision : of.revision - 1;
+    return String(known.valueOf(`etag ${of.incarnation}.${revision}`) ?? "none");
+  };
+
+  switch (step.do) {
+    case "createSession": {
+      const { session, user, metadata } = step;
+      return agree(
+        () => rules.createSession(session, user, metadata),
+        () => sessions.createSession({ sessionId: full(session), userId: fullUser(user), metadata }),
+        (expected, response) => views.sessionAgrees(response.session, expected),
+      );
+    }
+    case "updateSession": {
+      const { session, metadata, mode, user } = step;
+      const etag = etagOf(rules.liveSession(session), step.etag);
+      return agree(
+        () => rules.updateSession(session, { metadata, mode, user, etagIsRight: step.etag !== "other" }),
+        () =>
+          sessions.updateSession({
+            sessionId: full(session),
+            metadata,
+            metadataMode: MODES[mode],
+            userId: fullUser(user),
+            etag,
+          }),
+        (expected, response) => views.sessionAgrees(response.session, expected),
+      );
+    }
+    case "deleteSession": {
+      const { session, allowMissing } = step;
+      const etag = etagOf(rules.liveSession(session), step.etag);
+      return agree(
+        () => rules.deleteSession(session, allowMissing, step.etag !== "other"),
+        () => sessions.deleteSession({ sessionId: full(session), allowMissing, etag }),
+        (expected, response) => views.sessionAgrees(response.session, expected),
+      );
+    }
+    case "undeleteSession": {
+      const { session, restoreMemory } = step;
+      return agree(
+        () => rules.undeleteSession(session, restoreMemory),
+        () => sessions.undeleteSession({ sessionId: full(session), restoreMemory }),
+        (expected, response) => views.sessionAgrees(response.session, expected),
+      );
+    }
+    case "purgeSession":
+      return agree(
+        () => rules.purgeSession(step.session),
+        () => sessions.purgeSession({ sessionId: full(step.session) }),
+        (purgedMessages, response) => expect(response).toEqual({ purgedMessages }),
+      );
+    case "addMemory": {
+      const last = rules.sessions.get(step.session)?.lastSequence ?? 0;
+      const expectedLastSequence = step.expected && (step.expected === "last" ? last : last + 1);
+      const request = { step, expectedLastSequence };
+      sent.push(request);
+      return addMemory(request, context);
+    }
+    case "addAgain": {
+      const before = sent.filter((request) => request.step.session === step.session).at(-1 - step.back);
+      return before && addMemory(before, context);
+    }
+    case "updateMessage": {
+      const { session, message, metadata, mode, tokenCount } = step;
+      return agree(
+        () => rules.updateMessage(session, message, { metadata, mode, tokenCount }),
+        () =>
+          memory.updateMessage({
+            sessionId: full(session),
+            messageId: message,
+            metadata,
+            metadataMode: MODES[mode],
+            tokenCount,
+          }),
+        (expected, response) => views.messagesAgree(session, response.message ? [response.message] : [], [expected]),
+      );
+    }
+    case "deleteMessage":
+      return agree(
+        () => rules.deleteMessage(step.session, step.message),
+        () => memory.deleteMessage({ sessionId: full(step.session), messageId: step.message }),
+        (expected, { message }) => views.messagesAgree(step.session, message ? [message] : [], [expected]),
+      );
+    case "clearMemory":
+      return agree(
+        () => rules.clearMemory(step.session),
+        () => memory.clearMemory({ sessionId: full(step.session) }),
+        (expected, response) => views.sessionAgrees(response.session, expected),
+      );
+    case "setSummary": {
+      const { session, message, content } = step;
+      return agree(
+        () => rules.setSummary(session, content, message),
+        () => memory.setSummary({ sessionId: full(session), content, recentMessageId: message }),
+        (expected, response) => views.summaryAgrees(response.summary, expected),
+      );
+    }
+    case "createUser": {
+      const { user, email, metadata } = step;
+      return agree(
+        () => rules.createUser(user, email, metadata),
+        () => users.createUser({ userId: full(user), email, metadata }),
+        (expected, response) => views.userAgrees(response.user, expected),
+      );
+    }
+    case "updateUser": {
+      const { user, email, metadata, mode } = step;
+      const etag = etagOf(rules.liveUser(user), step.etag);
+      return agree(
+        () => rules.updateUser(user, { email, metadata, mode, etagIsRight: step.etag !== "other" }),
+        () => users.updateUser({ userId: full(user), email, metadata, metadataMode: MODES[mode], etag }),
+        (expected, response) => views.userAgrees(response.user, expected),
+      );
+    }
+    case "deleteUser":
+      return agree(
+        () => rules.deleteUser(step.user),
+        () => users.deleteUser({ userId: full(step.user) }),
+        (expected, response) => views.userAgrees(response.user, expected),
+      );
+    case "undeleteUser": {
+      const { user, restoreSessions } = step;
+      return agree(
+        () => rules.undeleteUser(user, restoreSessions),
+        () => users.undeleteUser({ userId: full(user), restoreSessions }),
+        (expected, response) => views.userAgrees(response.user, expected),
+      );
+    }
+    case "purgeUser":
+      return agree(
+        () => rules.purgeUser(step.user),
+        () => users.purgeUser({ userId: full(step.user) }),
+        (purged, response) =>
+          expect(response).toEqual({ purgedSessions: purged.sessions, purgedMessages: purged.messages }),
+      );
+    case "purgeDeleted": {
+      const { dryRun } = step;
+      return agree(
+        () => {
+          const purged = rules.deletedThings();
+          if (!dryRun) {
+            rules.eraseDeleted();
+            rules.eraseDeletedMessages();
+          }
+          return purged;
+        },
+        () => purge.purgeDeleted({ olderThan: { seconds: 0, nanos: 0 }, dryRun }),
+        (purged, response) =>
+          expect(response).toEqual({
+            purgedSessions: purged.sessions,
+            purgedMessages: purged.messages,
+            purgedUsers: purged.users,
+          }),
+      );
+    }
+    case "purgerPass":
+      if (!step.afterRetention) return subject.purger.pass();
+      rules.eraseDeleted();
+      return subject.latePurger.pass();
+  }
+}
+
+/** The rules' answer and the service's: both refuse for the same reason, or both answer the same. */
+async function agree<T, R>(
+  predict: () => T,
+  call: () => Promise<R>,
+  check: (expected: T, response: R) => void,
+): Promise<void> {
+  let expected: T;
+  try {
+    expected = predict();
+  } catch (refusal) {
+    if (!(refusal instanceof Refused)) throw refusal;
+    const { code, reason } = await failure(call());
+    expect(refusal.reasons).toContain(`${code} ${reason}`);
+    return;
+  }
+  check(expected, await call());
+}
+
+function addMemory(
+  { step, expectedLastSequence }: AddMemoryRequest,
+  { rules, known, subject }: Context,
+): Promise<void> {
+  const { session, user, metadata } = step;
+  const lastSequence = rules.sessions.get(session)?.lastSequence ?? 0;
+  return agree(
+    () => rules.addMemory(session, { messages: step.messages, user, metadata, expectedLastSequence }),
+    () =>
+      subject.api.memory.addMemory({
+        sessionId: subject.prefix + session,
+        messages: step.messages.map(({ id, says }) => ({ messageId: id, ...wire(says) })),
+        userId: user && subject.prefix + user,
+        sessionMetadata: metadata,
+        expectedLastSequence,
+      }),
+    ({ messages, isNew, created, undeleted }, response) => {
+      expect(response).toMatchObject({
+        ...(created !== undefined && { sessionCreated: created }),
+        ...(undeleted !== undefined && { sessionUndeleted: undeleted }),
+      });
+      expect(response.messages).toHaveLength(messages.length);
+      let last = lastSequence;
+      for (const [index, message] of messages.entries()) {
+        const answer = response.messages[index];
+        if (!answer) throw new Error("unreachable");
+        if (isNew) {
+          message.id ||= answer.messageId;
+          message.sequence = answer.sequence;
+          expect(answer.sequence).toBeGreaterThan(last);
+          last = answer.sequence;
+          const { createTime } = CONTENTS[message.says] ?? {};
+          if (createTime !== undefined) known.same(`create time of ${message.name}`, createTime);
+        }
+        const createTime = `create time of ${message.name}`;
+        expect({ ...answer, createTime: known.same(createTime, milliseconds(answer.createTime)) }).toEqual({
+          messageId: message.id,
+          sequence: message.sequence,
+          createTime,
+        });
+      }
+      const found = rules.sessions.get(session);
+      if (found && isNew) found.lastSequence = last;
+    },
+  );
+}
+
+/** Everything that can be read says what the rules say. */
+async function readsAgree(index: number, { rules, known, views, subject }: Context): Promise<void> {
+  const { api, prefix, memoryWindow } = subject;
+  const { sessions, memory, users } = api;
+  const full = (id: string): string => prefix + id;
+  const isEven = index % 2 === 0;
+
+  const readSession = async (id: string): Promise<void> => {
+    const lastN = isEven ? 0 : 2;
+    const [live, shown, recent, listed] = await Promise.all([
+      found(sessions.getSession({ sessionId: full(id) }), "NOT_FOUND SESSION_NOT_FOUND"),
+      found(sessions.getSession({ sessionId: full(id), showDeleted: true }), "NOT_FOUND SESSION_NOT_FOUND"),
+      memory.getMemory({ sessionId: full(id), lastN }),
+      memory.listMessages({ sessionId: full(id), descending: isEven, chunkSize: 2 }),
+    ]);
+    const session = rules.liveSession(id);
+    views.sessionAgrees(live?.session, session);
+    views.sessionAgrees(shown?.session, rules.sessions.get(id));
+    views.sessionAgrees(recent.session, session);
+    views.summaryAgrees(recent.summary, session?.summary);
+    views.messagesAgree(id, recent.messages, rules.newest(id, lastN, memoryWindow));
+    const all = rules.messages(id);
+    const inOrder = isEven ? all.reverse() : all;
+    views.messagesAgree(
+      id,
+      listed.flatMap(({ messages }) => messages),
+      inOrder,
+    );
+  };
+
+  const readUser = async (id: string): Promise<void> => {
+    const read = await found(users.getUser({ userId: full(id) }), "NOT_FOUND USER_NOT_FOUND");
+    views.userAgrees(read?.user, rules.liveUser(id));
+  };
+
+  const readBatch = async (): Promise<void> => {
+    const batch = await sessions.batchGetSessions({ sessionIds: SESSIONS.map(full) });
+    const live = SESSIONS.flatMap((id) => rules.liveSession(id) ?? []);
+    views.sessionListAgrees(batch.sessions, live);
+    expect(batch.missingSessionIds).toEqual(SESSIONS.filter((id) => !rules.liveSession(id)).map(full));
+  };
+
+  const readUsers = async (): Promise<void> => {
+    const chunks = await users.listUsers({ chunkSize: 1 });
+    const live = [...rules.users.values()].filter(({ deleted }) => !deleted);
+    const createTime = (user: User) => Number(known.valueOf(`create time ${user.incarnation}`));
+    views.userListAgrees(
+      chunks.flatMap((chunk) => chunk.users),
+      sorted(live, createTime, false),
+    );
+  };
+
+  const order = ORDERS[index % ORDERS.length] as (typeof ORDERS)[number];
+  const descending = index % 4 > 1;
+  const readList = async (filter: { user?: string; metadata?: JsonObject; showDeleted?: boolean }): Promise<void> => {
+    const { user, metadata = {}, showDeleted = false } = filter;
+    // A deleted session shows no last_message_time, so its place in that order is nothing that a reader could check.
+    const by = showDeleted ? CREATE_ORDER : order;
+    const chunks = await sessions.listSessions({
+      userId: user && full(user),
+      metadata,
+      showDeleted,
+      order: by.order,
+      descending,
+      chunkSize: 2,
+    });
+    const expected = (showDeleted ? [...rules.sessions.values()] : rules.liveSessions()).filter(
+      (session) => (user === undefined || session.user === user) && holds(session.metadata, metadata),
+    );
+    const time = (session: Session) => Number(known.valueOf(by.time(session)) ?? Number.NEGATIVE_INFINITY);
+    views.sessionListAgrees(
+      chunks.flatMap((chunk) => chunk.sessions),
+      sorted(expected, time, descending),
+    );
+  };
+
+  await Promise.all([...SESSIONS.map(readSession), ...USERS.map(readUser), readBatch()]);
+  // After the others: they may be the first to tell the times that these are ordered by.
+  await Promise.all([
+    readUsers(),
+    readList({}),
+    readList({ showDeleted: true }),
+    ...USERS.map((user) => readList({ user, showDeleted: isEven })),
+    readList({ metadata: FILTERS[index % FILTERS.length] as JsonObject }),
+  ]);
+}
+
+const CREATE_ORDER = {
+  order: SessionOrder.SESSION_ORDER_UNSPECIFIED,
+  time: ({ incarnation }: Session) => `create time ${incarnation}`,
+};
+
+const ORDERS = [
+  CREATE_ORDER,
+  {
+    order: SessionOrder.SESSION_ORDER_UPDATE_TIME,
+    time: ({ incarnation, revision }: Session) => `update time ${incarnation}.${revision}`,
+  },
+  {
+    order: SessionOrder.SESSION_ORDER_LAST_MESSAGE_TIME,
+    time: (session: Session) => `create time of ${liveMessages(session).at(-1)?.name}`,
+  },
+];
+
+function sorted<T extends { id: string }>(items: T[], time: (item: T) => number, descending: boolean): T[] {
+  const ascending = items.sort((a, b) => (time(a) < time(b) ? -1 : time(a) > time(b) ? 1 : a.id < b.id ? -1 : 1));
+  return descending ? ascending.reverse() : ascending;
+}
+
+/** The service's resources beside the rules', in a form in which a difference can be read. */
+function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Subject) {
+  const expectedSession = (session: Session) => ({
+    sessionId: prefix + session.id,
+    userId: session.user && prefix + session.user,
+    metadata: text(session.metadata),
+    messageCount: session.deleted ? 0 : liveMessages(session).length,
+    uid: `uid ${session.incarnation}`,
+    etag: `etag ${session.incarnation}.${session.revision}`,
+    createTime: `create time ${session.incarnation}`,
+    updateTime: `update time ${session.incarnation}.${session.revision}`,
+    lastMessageTime: session.deleted ? undefined : timeOf(liveMessages(session).at(-1)),
+    deleteTime: session.deleted ? `delete time ${session.incarnation}.${session.revision}` : undefined,
+    keptMs: session.deleted ? retentionMs : undefined,
+  });
+
+  const actualSession = (session: api.Session, expected: ReturnType<typeof expectedSession>) => ({
+    sessionId: session.sessionId,
+    userId: session.userId,
+    metadata: text(session.metadata as JsonObject),
+    messageCount: session.messageCount,
+    uid: known.unique(expected.uid, session.uid),
+    etag: known.unique(expected.etag, session.etag),
+    createTime: known.same(expected.createTime, milliseconds(session.createTime)),
+    updateTime: known.same(expected.updateTime, milliseconds(session.updateTime)),
+    lastMessageTime: time(expected.lastMessageTime, session.lastMessageTime),
+    deleteTime: time(expected.deleteTime, session.deleteTime),
+    keptMs: kept(session),
+  });
+
+  const expectedUser = (user: User) => ({
+    userId: prefix + user.id,
+    email: user.email,
+    firstName: "",
+    lastName: "",
+    metadata: text(user.metadata),
+    sessionCount: user.deleted ? 0 : rules.sessionCount(user.id),
+    uid: `uid ${user.incarnation}`,
+    etag: `etag ${user.incarnation}.${user.revision}`,
+    createTime: `create time ${user.incarnation}`,
+    updateTime: `update time ${user.incarnation}.${user.revision}`,
+    deleteTime: user.deleted ? `delete time ${user.incarnation}.${user.revision}` : undefined,
+    keptMs: user.deleted ? retentionMs : undefined,
+  });
+
+  const actualUser = (user: api.User, expected: ReturnType<typeof expectedUser>) => ({
+    userId: user.userId,
+    email: user.email,
+    firstName: user.firstName,
+    lastName: user.lastName,
+    metadata: text(user.metadata as JsonObject),
+    sessionCount: user.sessionCount,
+    uid: known.unique(expected.uid, user.uid),
+    etag: known.unique(expected.etag, user.etag),
+    createTime: known.same(expected.createTime, milliseconds(user.createTime)),
+    updateTime: known.same(expected.updateTime, milliseconds(user.updateTime)),
+    deleteTime: time(expected.deleteTime, user.deleteTime),
+    keptMs: kept(user),
+  });
+
+  const expectedMessage = (session: string, message: Message) => ({
+    messageId: message.id,
+    sessionId: prefix + session,
+    sequence: message.sequence,
+    ...wire(message.says),
+    metadata: text(message.metadata),
+    tokenCount: message.tokenCount,
+    createTime: timeOf(message),
+    updateTime: `update time of ${message.name}.${message.revision}`,
+  });
+
+  const actualMessage = (message: api.Message, expected: ReturnType<typeof expectedMessage>) => ({
+    ...message,
+    metadata: text(message.metadata as JsonObject),
+    payload: Buffer.from(message.payload),
+    createTime: time(expected.createTime, message.createTime),
+    updateTime: time(expected.updateTime, message.updateTime),
+  });
+
+  /** An unexpected time stands as it is. */
+  const time = (name: string | undefined, value: Timestamp | undefined): string | undefined =>
+    name === undefined ? value && new Date(milliseconds(value)).toISOString() : known.same(name, milliseconds(value));
+
+  /** Pairs what was read with what was expected, as far as both go. */
+  const pairs = <A, E, V>(actual: readonly A[], expected: readonly E[], view: (actual: A, expected: E) => V) =>
+    actual.map((item, index) => (index < expected.length ? view(item, expected[index] as E) : item));
+
+  const sessionListAgrees = (actual: readonly api.Session[], expected: readonly Session[]): void => {
+    const views = expected.map(expectedSession);
+    expect(pairs(actual, views, actualSession)).toEqual(views);
+  };
+  const userListAgrees = (actual: readonly api.User[], expected: readonly User[]): void => {
+    const views = expected.map(expectedUser);
+    expect(pairs(actual, views, actualUser)).toEqual(views);
+  };
+
+  return {
+    sessionListAgrees,
+    userListAgrees,
+    sessionAgrees: (actual: api.Session | undefined, expected: Session | undefined) =>
+      sessionListAgrees(actual ? [actual] : [], expected ? [expected] : []),
+    userAgrees: (actual: api.User | undefined, expected: User | undefined) =>
+      userListAgrees(actual ? [actual] : [], expected ? [expected] : []),
+    messagesAgree(session: string, actual: readonly api.Message[], expected: readonly Message[]): void {
+      const views = expected.map((message) => expectedMessage(session, message));
+      expect(pairs(actual, views, actualMessage)).toEqual(views);
+    },
+    summaryAgrees(actual: api.Summary | undefined, expected: Session["summary"]): void {
+      if (!actual || !expected) {
+        expect(actual).toEqual(expected);
+        return;
+      }
+      expect({ ...actual, createTime: time(expected.name, actual.createTime) }).toEqual({
+        content: expected.content,
+        recentMessageId: expected.recentMessageId,
+        metadata: {},
+        tokenCount: 0,
+        createTime: expected.name,
+      });
+    },
+  };
+}
+
+const timeOf = (message: Message | undefined): string | undefined => message && `create time of ${message.name}`;
+
+const MODES: Record<Mode, MetadataMode> = {
+  merge: MetadataMode.METADATA_MODE_UNSPECIFIED,
+  patch: MetadataMode.METADATA_MODE_MERGE_PATCH,
+  replace: MetadataMode.METADATA_MODE_REPLACE,
+};
+
+/** A message as it is sent. */
+function wire(says: string) {
+  const { content = "", metadata, tokenCount = 0, createTime } = CONTENTS[says] ?? {};
+  const isRich = createTime !== undefined;
+  return {
+    role: says,
+    roleType: isRich ? RoleType.ROLE_TYPE_TOOL : RoleType.ROLE_TYPE_USER,
+    content,
+    payload: Buffer.from(isRich ? [0, 255, 128] : []),
+    payloadType: isRich ? "application/octet-stream" : "",
+    metadata,
+    tokenCount,
+    createTime: isRich ? { seconds: createTime / 1000, nanos: 0 } : undefined,
+  };
+}
+
+/** Metadata as JSON with sorted keys, in which `__proto__` is a key like any other. */
+function text(value: Json | undefined): string {
+  if (Array.isArray(value)) return `[${value.map(text).join(",")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "nothing";
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${entries.map(([key, inner]) => `${JSON.stringify(key)}:${text(inner)}`).join(",")}}`;
+}
+
+function milliseconds(timestamp: Timestamp | undefined): number {
+  return timestamp ? timestamp.seconds * 1000 + timestamp.nanos / 1e6 : Number.NaN;
+}
+
+function kept({ deleteTime, purgeTime }: { deleteTime?: Timestamp; purgeTime?: Timestamp }): number | undefined {
+  return deleteTime || purgeTime ? milliseconds(purgeTime) - milliseconds(deleteTime) : undefined;
+}
+
+/** What a read finds; nothing when it fails for this reason. */
+async function found<R>(read: Promise<R>, missing: string): Promise<R | undefined> {
+  try {
+    return await read;
+  } catch {
+    const { code, reason } = await failure(read);
+    expect(`${code} ${reason}`).toBe(missing);
+    return undefined;
+  }
+}

@@ -1,0 +1,192 @@
+import fc from "fast-check";
+import type { Content, Json, JsonObject, Mode, NewMessage } from "./rules.js";
+
+/** One call, as data: a failing sequence prints as the list of its calls. Ids are short here and get a prefix in each run. */
+export type Step =
+  | { do: "createSession"; session: string; user?: string; metadata: JsonObject }
+  | { do: "updateSession"; session: string; metadata?: JsonObject; mode: Mode; user?: string; etag?: Etag }
+  | { do: "deleteSession"; session: string; allowMissing: boolean; etag?: Etag }
+  | { do: "undeleteSession"; session: string; restoreMemory: boolean }
+  | { do: "purgeSession"; session: string }
+  | AddMemory
+  /** Sends an AddMemory that was sent before again, as it was: the last one, the one before it, … */
+  | { do: "addAgain"; session: string; back: number }
+  | { do: "updateMessage"; session: string; message: string; metadata?: JsonObject; mode: Mode; tokenCount?: number }
+  | { do: "deleteMessage"; session: string; message: string }
+  | { do: "clearMemory"; session: string }
+  | { do: "setSummary"; session: string; message: string; content: string }
+  | { do: "createUser"; user: string; email: string; metadata: JsonObject }
+  | { do: "updateUser"; user: string; email?: string; metadata?: JsonObject; mode: Mode; etag?: Etag }
+  | { do: "deleteUser"; user: string }
+  | { do: "undeleteUser"; user: string; restoreSessions: boolean }
+  | { do: "purgeUser"; user: string }
+  | { do: "purgeDeleted"; dryRun: boolean }
+  /** A pass of the purger, now or after the retention has passed. */
+  | { do: "purgerPass"; afterRetention: boolean };
+
+export interface AddMemory {
+  do: "addMemory";
+  session: string;
+  messages: readonly NewMessage[];
+  user?: string;
+  metadata: JsonObject;
+  expected?: "last" | "other";
+}
+
+/** The current etag, or one that the resource had before or never had. */
+export type Etag = "current" | "other";
+
+export const SESSIONS = ["s1", "s2"] as const;
+export const USERS = ["u1", "u2"] as const;
+
+export const CONTENTS: Readonly<Record<string, Content>> = {
+  hello: { content: "hello", metadata: {}, tokenCount: 0 },
+  rich: {
+    content: "höre 🎧",
+    metadata: { tool: { name: "x", args: [1, null] } },
+    tokenCount: 7,
+    createTime: Date.UTC(2001, 1, 3),
+  },
+};
+
+// Most calls are about one session and one user, so that much happens to them.
+const session = fc.constantFrom("s1", "s1", "s1", "s2");
+const user = fc.constantFrom("u1", "u1", "u1", "u2");
+const message = fc.constantFrom("m1", "m2", "m3");
+const mode = fc.constantFrom<Mode>("merge", "patch", "replace");
+const etag = fc.constantFrom<Etag>("current", "other");
+const sometimes = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 2 });
+const seldom = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 1 });
+
+const { metadata } = fc.letrec<{ metadata: JsonObject; value: Json }>((tie) => ({
+  metadata: fc
+    .uniqueArray(fc.tuple(fc.constantFrom("a", "b", "$set.x", "__proto__"), tie("value")), {
+      selector: ([key]) => key,
+      maxLength: 3,
+    })
+    .map((entries) => Object.fromEntries(entries)),
+  value: fc.oneof(
+    { maxDepth: 2, withCrossShrink: true },
+    fc.constantFrom<Json>(1, null, "x", true, -0.5),
+    fc.array(tie("value"), { maxLength: 2 }),
+    tie("metadata"),
+  ),
+}));
+
+/** Metadata to look sessions up by. */
+export const FILTERS: readonly JsonObject[] = [{ a: 1 }, { a: {} }, { b: { a: 1 } }, { a: [1] }];
+
+const newMessage = fc.record({ id: sometimes(message), says: fc.constantFrom(...Object.keys(CONTENTS)) });
+
+const messages = fc.uniqueArray(newMessage, { maxLength: 4, selector: ({ id }) => id ?? Symbol() });
+
+const addMemory = step("addMemory", {
+  session,
+  messages,
+  user: sometimes(user),
+  metadata,
+  expected: seldom(fc.constantFrom("last", "other")),
+});
+
+const weighted: [weight: number, step: fc.Arbitrary<Step>][] = [
+  [4, step("createSession", { session, user: sometimes(user), metadata })],
+  [4, step("updateSession", { session, metadata: sometimes(metadata), mode, etag: seldom(etag) })],
+  [4, step("updateSession", { session, mode, user: fc.constantFrom(...USERS, "") })],
+  [7, step("deleteSession", { session, allowMissing: fc.boolean(), etag: seldom(etag) })],
+  [8, step("undeleteSession", { session, restoreMemory: fc.boolean() })],
+  [1, step("purgeSession", { session })],
+  [14, addMemory],
+  [5, step("addAgain", { session, back: fc.nat(2) })],
+  [
+    4,
+    step("updateMessage", { session, message, metadata: sometimes(metadata), mode, tokenCount: sometimes(fc.nat(9)) }),
+  ],
+  [4, step("deleteMessage", { session, message })],
+  [2, step("clearMemory", { session })],
+  [4, step("setSummary", { session, message, content: fc.constantFrom("short", "") })],
+  [5, step("createUser", { user, email: fc.constantFrom("", "a@b"), metadata })],
+  [
+    3,
+    step("updateUser", {
+      user,
+      email: sometimes(fc.constantFrom("", "c@d")),
+      metadata: sometimes(metadata),
+      mode,
+      etag: seldom(etag),
+    }),
+  ],
+  [5, step("deleteUser", { user })],
+  [6, step("undeleteUser", { user, restoreSessions: fc.boolean() })],
+  [1, step("purgeUser", { user })],
+  [2, step("purgeDeleted", { dryRun: fc.boolean() })],
+  [2, step("purgerPass", { afterRetention: fc.boolean() })],
+];
+
+/** Most sequences begin with something there already, for what needs much to be there first. */
+const FIRST: readonly Step[] = [
+  { do: "createUser", user: "u1", email: "", metadata: {} },
+  {
+    do: "addMemory",
+    session: "s1",
+    messages: [
+      { id: "m1", says: "hello" },
+      { id: "m2", says: "rich" },
+    ],
+    user: "u1",
+    metadata: { a: 1 },
+  },
+];
+
+const anyStep = fc.oneof(...weighted.map(([weight, arbitrary]) => ({ weight, arbitrary })));
+
+/** Calls that belong together, with others between them: left to chance they would seldom come in this order. */
+function story(begin: fc.Arbitrary<Step>, end: (begin: Step) => fc.Arbitrary<Step>): fc.Arbitrary<Step[]> {
+  return begin.chain((first) =>
+    fc.tuple(fc.array(anyStep, { maxLength: 2 }), end(first)).map(([between, last]) => [first, ...between, last]),
+  );
+}
+
+const stories = [
+  story(step("deleteSession", { session, allowMissing: fc.boolean() }), (begin) =>
+    step("undeleteSession", { session: fc.constant("session" in begin && begin.session), restoreMemory: fc.boolean() }),
+  ),
+  story(step("deleteUser", { user }), (begin) =>
+    step("undeleteUser", { user: fc.constant("user" in begin && begin.user), restoreSessions: fc.boolean() }),
+  ),
+  story(addMemory, (begin) =>
+    step("addAgain", { session: fc.constant("session" in begin && begin.session), back: fc.constant(0) }),
+  ),
+];
+
+export const anySteps = fc
+  .tuple(
+    fc.constantFrom<readonly Step[]>(FIRST, FIRST, []),
+    fc.array(fc.oneof({ weight: 3, arbitrary: anyStep.map((one) => [one]) }, ...stories), {
+      minLength: 1,
+      maxLength: 16,
+      size: "max",
+    }),
+  )
+  .map(([first, rest]) => [...first, ...rest.flat()]);
+
+function step(name: Step["do"], fields: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<Step> {
+  return fc
+    .record(fields)
+    .map(
+      (values) =>
+        Object.fromEntries([
+          ["do", name],
+          ...Object.entries(values).filter(([, value]) => value !== undefined),
+        ]) as Step,
+    );
+}
+
+/** A sequence as a reader wants to see it, a call a line. */
+export function print(steps: readonly Step[]): string {
+  return steps
+    .map(({ do: name, ...fields }, index) => {
+      const text = Object.entries(fields).map(([key, value]) => `${key}: ${JSON.stringify(value)}`);
+      return `  ${index + 1}. ${name}(${text.join(", ")})`;
+    })
+    .join("\n");
+}
