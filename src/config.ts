@@ -16,6 +16,10 @@ export interface Config {
   /** How many messages GetMemory returns when it is not told. */
   readonly memoryWindow: number;
   readonly shutdownGraceMs: number;
+  /** What one process takes on at a time; more is refused with OVERLOADED. */
+  readonly maxCalls: number;
+  readonly maxStreams: number;
+  readonly maxRequestBytes: number;
   readonly logLevel: LogLevel;
   readonly logFormat: "pretty" | "json";
 }
@@ -64,6 +68,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
     memoryWindow: read("SESSIONS_MEMORY_WINDOW", "50", wholeNumber(1, 1000)),
     shutdownGraceMs: read("SESSIONS_SHUTDOWN_GRACE", "10s", duration(0, MAX_TIMER_MS)),
+    maxCalls: read("SESSIONS_MAX_CALLS", "1000", wholeNumber(1, 1_000_000)),
+    maxStreams: read("SESSIONS_MAX_STREAMS", "1000", wholeNumber(1, 1_000_000)),
+    // Less would refuse a single request of the size that is allowed.
+    maxRequestBytes: read("SESSIONS_MAX_REQUEST_MIB", "256", wholeNumber(16, 1_000_000)) * 1024 * 1024,
     logLevel: read("SESSIONS_LOG_LEVEL", "info", oneOf(LOG_LEVELS)),
     logFormat: read("SESSIONS_LOG_FORMAT", isTerminal ? "pretty" : "json", oneOf(["pretty", "json"] as const)),
   };

@@ -61,7 +61,7 @@ async function run(config: Config): Promise<void> {
     if (ending) return;
     warnIfOpen(config, log);
     const database = openDatabase({ uri, database: config.mongodbDatabase });
-    const server = await startServer({ ...config, database, log }, config.grpcListen);
+    const server = await startServer({ ...config, limits: config, database, log }, config.grpcListen);
     ends.push(server.stop);
     const contact = await server.firstContact;
     if (!ending) log.info({ grpc: server.address, database: contact }, "ready");

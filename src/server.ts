@@ -10,6 +10,7 @@ import { UserServiceService } from "../gen/sessions/v1/user_service.js";
 import type { Address } from "./config.js";
 import { MAX_REQUEST_BYTES } from "./domain/limits.js";
 import { adapt } from "./rpc/adapter.js";
+import { type AdmissionLimits, admission } from "./rpc/admission.js";
 import { ownStatuses } from "./rpc/own-statuses.js";
 import { createStandardServices } from "./rpc/standard-services.js";
 import { createMemoryService } from "./services/memory.js";
@@ -37,6 +38,7 @@ export interface ServerDeps {
   readonly purgeIntervalMs: number;
   readonly memoryWindow: number;
   readonly shutdownGraceMs: number;
+  readonly limits: AdmissionLimits;
 }
 
 export interface RunningServer {
@@ -88,7 +90,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   setMaxListeners(0, stopStreams.signal, stopAll.signal);
   const options = { log, stopStreams: stopStreams.signal, stopAll: stopAll.signal, unbounded: UNBOUNDED };
   const server = new Server({
-    interceptors: [ownStatuses],
+    interceptors: [ownStatuses, admission(deps.limits, isOurs, log)],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
     // Finds clients that vanished without a word within 80 s, so that their streams do not stay for ever.
     "grpc.keepalive_time_ms": 60_000,
@@ -172,6 +174,11 @@ const SERVICE_NAMES = [
   "sessions.v1.UserService",
   "sessions.v1.PurgeService",
 ];
+
+/** Health and reflection are not: who asks whether a loaded process is well must get an answer. */
+function isOurs(path: string): boolean {
+  return SERVICE_NAMES.some((name) => path.startsWith(`/${name}/`));
+}
 
 /** Named in package.json, because sources and build results lie at different depths. */
 function descriptors(): URL[] {

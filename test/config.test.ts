@@ -16,6 +16,7 @@ function mistakes(env: Environment): readonly string[] {
 }
 
 const SECOND = 1_000;
+const MIB = 1024 * 1024;
 const DAY = 86_400 * SECOND;
 
 it("starts with nothing set: a local MongoDB, reachable from this machine only", () => {
@@ -29,6 +30,9 @@ it("starts with nothing set: a local MongoDB, reachable from this machine only",
     purgeIntervalMs: 60 * SECOND,
     memoryWindow: 50,
     shutdownGraceMs: 10 * SECOND,
+    maxCalls: 1_000,
+    maxStreams: 1_000,
+    maxRequestBytes: 256 * MIB,
     logLevel: "info",
     logFormat: "json",
   });
@@ -76,6 +80,9 @@ const good: [name: string, text: string, key: keyof Config, value: unknown][] = 
   ["SESSIONS_MEMORY_WINDOW", "1000", "memoryWindow", 1000],
   ["SESSIONS_SHUTDOWN_GRACE", "0ms", "shutdownGraceMs", 0],
   ["SESSIONS_SHUTDOWN_GRACE", "2m", "shutdownGraceMs", 120 * SECOND],
+  ["SESSIONS_MAX_CALLS", "1", "maxCalls", 1],
+  ["SESSIONS_MAX_STREAMS", "1000000", "maxStreams", 1_000_000],
+  ["SESSIONS_MAX_REQUEST_MIB", "16", "maxRequestBytes", 16 * MIB],
   ...["trace", "debug", "info", "warn", "error", "fatal", "silent"].map(
     (level): [string, string, keyof Config, unknown] => ["SESSIONS_LOG_LEVEL", level, "logLevel", level],
   ),
@@ -134,6 +141,9 @@ const bad: [name: string, text: string][] = [
   ["SESSIONS_MEMORY_WINDOW", "5e1"],
   ["SESSIONS_MEMORY_WINDOW", ""],
   ["SESSIONS_SHUTDOWN_GRACE", "10"],
+  ["SESSIONS_MAX_CALLS", "0"],
+  ["SESSIONS_MAX_STREAMS", "unlimited"],
+  ["SESSIONS_MAX_REQUEST_MIB", "15"],
   ["SESSIONS_LOG_LEVEL", "INFO"],
   ["SESSIONS_LOG_LEVEL", "verbose"],
   ["SESSIONS_LOG_LEVEL", ""],

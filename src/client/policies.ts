@@ -2,7 +2,8 @@ import { MetadataMode } from "../../gen/sessions/v1/resources.js";
 import type { RequestOf, UnaryName } from "./methods.js";
 
 /**
- * Which calls are tried again after UNAVAILABLE, when nobody can tell whether the first try took effect. A call is, when
+ * Which calls are tried again after UNAVAILABLE, when nobody can tell whether the first try took effect. (After OVERLOADED it
+ * is known that nothing was done, and all are.) A call is, when
  * doing it twice (1) has the effect of doing it once, (2) answers as doing it once, and (3) touches nothing but what the
  * call itself names, should somebody else have written in between.
  *

@@ -24,8 +24,7 @@ export function createRetries(options: RetryOptions, scope: CallScope): Retries 
   let failures = 0;
   return {
     async pauseAfter(error) {
-      if (error.code !== "UNAVAILABLE" || error.reason === "CLIENT_CLOSED" || failures >= options.maxRetries)
-        throw error;
+      if (!(isPassing(error) || isRefused(error)) || failures >= options.maxRetries) throw error;
       const delay = delayMs(failures, options, error.retryDelayMs, Math.random());
       if (Date.now() + delay >= scope.deadline) throw error;
       failures += 1;
@@ -44,4 +43,14 @@ export function createRetries(options: RetryOptions, scope: CallScope): Retries 
 export function delayMs(failures: number, options: RetryOptions, advisedMs = 0, random: number): number {
   const longest = Math.min(options.initialDelayMs * 2 ** failures, options.maxDelayMs);
   return advisedMs + longest * (0.5 + random / 2);
+}
+
+/** Whether the service said that it did nothing at all, for want of room: then any call can be tried again. */
+export function isRefused({ reason }: SessionsClientError): boolean {
+  return reason === "OVERLOADED";
+}
+
+/** Whether the same may succeed later. */
+function isPassing({ code, reason }: SessionsClientError): boolean {
+  return code === "UNAVAILABLE" && reason !== "CLIENT_CLOSED";
 }

@@ -2,7 +2,7 @@ import { type ChannelCredentials, type ChannelOptions, Client, type Metadata } f
 import { invalidArgument } from "./error.js";
 import { METHODS, type Method, type RequestOf, type ResponseOf, type StreamName, type UnaryName } from "./methods.js";
 import { POLICIES, type Policy } from "./policies.js";
-import { createRetries, type Retries, type RetryOptions } from "./retries.js";
+import { createRetries, isRefused, type Retries, type RetryOptions } from "./retries.js";
 import { type CallOptions, type CallScope, createLifetime } from "./scope.js";
 
 /** One channel, and the calls on it by the names of their RPCs. Nothing else in the client speaks to grpc-js. */
@@ -54,13 +54,14 @@ export function createTransport(options: TransportOptions): Transport {
       const policy: Policy<RequestOf<Name>> = POLICIES[name];
       const scope = lifetime.open(callOptions, policy.unbounded ? Number.POSITIVE_INFINITY : options.deadlineMs);
       const call = prepare(client, METHODS[name], request, options.metadata, scope);
-      const retries = policy.retries(request) ? createRetries(options.retries, scope) : undefined;
+      const mayRepeat = policy.retries(request);
+      const retries = createRetries(options.retries, scope);
       for (;;) {
         try {
           return await unaryAttempt(call);
         } catch (error) {
           const failure = scope.explain(error);
-          if (!retries) throw failure;
+          if (!mayRepeat && !isRefused(failure)) throw failure;
           await retries.pauseAfter(failure);
         }
       }

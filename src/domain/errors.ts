@@ -32,6 +32,7 @@ export type ErrorReason =
   | "DEADLINE_EXCEEDED"
   | "SHUTTING_DOWN"
   | "RESPONSE_TOO_LARGE"
+  | "OVERLOADED"
   | "INTERNAL";
 
 export interface Violation {
@@ -211,6 +212,21 @@ export const deadlineExceeded = (cause?: unknown) =>
     {},
     [],
     { cause },
+  );
+
+export const requestTooSlow = (withinMs: number) =>
+  new SessionsError(
+    "DEADLINE_EXCEEDED",
+    "DEADLINE_EXCEEDED",
+    `The request did not arrive within ${withinMs} ms. Nothing was done.`,
+  );
+
+export const overloaded = (what: "calls" | "streams" | "request bytes", max: number) =>
+  new SessionsError(
+    "RESOURCE_EXHAUSTED",
+    "OVERLOADED",
+    `This server has ${max} ${what} in flight, as many as it takes. Nothing was done: try again later, or at another one.`,
+    { limited: what, max: String(max) },
   );
 
 export const shuttingDown = () =>

@@ -2,7 +2,10 @@ import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { invalidFields, type SessionsError } from "../domain/errors.js";
 
 /** A request as it came off the wire, or what is wrong with it: a deserializer that throws would be answered with INTERNAL. */
-export type Decoded<Request> = { readonly request: Request } | { readonly error: SessionsError };
+export type Decoded<Request> = { readonly bytes: number } & (
+  | { readonly request: Request }
+  | { readonly error: SessionsError }
+);
 
 /** Wraps a generated deserializer, which takes a reader as well as bytes. */
 export function decoding<Request>(decode: (reader: Buffer) => Request): (bytes: Buffer) => Decoded<Request> {
@@ -11,9 +14,9 @@ export function decoding<Request>(decode: (reader: Buffer) => Request): (bytes: 
     try {
       const request = decode(reader as unknown as Buffer);
       if (reader.pos !== reader.len) throw new RangeError("bytes are left over");
-      return { request };
+      return { bytes: bytes.length, request };
     } catch (error) {
-      return { error: invalidFields([{ field: "request", description: faultOf(error) }]) };
+      return { bytes: bytes.length, error: invalidFields([{ field: "request", description: faultOf(error) }]) };
     }
   };
 }

@@ -27,7 +27,7 @@ export function toStatus(error: unknown, requestId: string): StatusObject {
     }));
     details.push(any("BadRequest", BadRequest.encode({ fieldViolations }).finish()));
   }
-  if (known.code === "UNAVAILABLE") {
+  if (known.code === "UNAVAILABLE" || known.reason === "OVERLOADED") {
     details.push(any("RetryInfo", RetryInfo.encode({ retryDelay: { seconds: RETRY_SECONDS, nanos: 0 } }).finish()));
   }
   const message = shortened(known.message);

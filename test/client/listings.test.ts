@@ -4,7 +4,7 @@ import { createClient } from "../../src/client/index.js";
 import { startServer } from "../../src/server.js";
 import { openDatabase } from "../../src/store/database.js";
 import { eventually } from "../support/eventually.js";
-import { startService, type TestService } from "../support/service.js";
+import { LIMITS, startService, type TestService } from "../support/service.js";
 import { startProxy } from "./proxy.js";
 import { addMessages, clientTo, collect, failure } from "./support.js";
 
@@ -82,6 +82,7 @@ test("a slow consumer pauses the stream, and leaving the loop cancels the call",
       purgeIntervalMs: 60_000,
       memoryWindow: 50,
       shutdownGraceMs: 1_000,
+      limits: LIMITS,
     },
     { host: "127.0.0.1", port: 0 },
   );

@@ -6,6 +6,7 @@ import { startServer } from "../../src/server.js";
 import { type Database, openDatabase } from "../../src/store/database.js";
 import { type Api, connect } from "../support/api.js";
 import { createTestPurger } from "../support/purger.js";
+import { LIMITS } from "../support/service.js";
 
 /**
  * What the service asks of the database, as the database itself sees it: the commands of each operation are captured and
@@ -52,6 +53,7 @@ export async function startExplainer(): Promise<Explainer> {
       purgeIntervalMs: 2 ** 30,
       memoryWindow: 50,
       shutdownGraceMs: 5_000,
+      limits: LIMITS,
     },
     { host: "127.0.0.1", port: 0 },
   );

@@ -5,6 +5,7 @@ import { inject } from "vitest";
 import { type RunningServer, startServer } from "../../src/server.js";
 import { openDatabase } from "../../src/store/database.js";
 import { type Api, connect } from "./api.js";
+import { LIMITS } from "./service.js";
 
 /** A service whose every log line, and every answer of whose database, the test can see. */
 export interface ObservedService extends Api {
@@ -77,6 +78,7 @@ export async function startObservedService(
       purgeIntervalMs: 3_600_000,
       memoryWindow: 50,
       shutdownGraceMs: options.shutdownGraceMs ?? 5_000,
+      limits: LIMITS,
     },
     { host: "127.0.0.1", port: 0 },
   );

@@ -19,6 +19,9 @@ export interface TestServiceOptions extends Partial<Omit<ServerDeps, "database" 
   readonly mongodbUri?: string;
 }
 
+/** The defaults of the configuration. */
+export const LIMITS = { maxCalls: 1_000, maxStreams: 1_000, maxRequestBytes: 256 * 1024 * 1024 };
+
 /** A real server on a free port over the run's real MongoDB, and a stock client to it. */
 export async function startService(options: TestServiceOptions = {}): Promise<TestService> {
   const { databaseName = `test-${randomUUID()}`, mongodbUri = inject("mongodbUri"), ...deps } = options;
@@ -31,6 +34,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       purgeIntervalMs: 60_000,
       memoryWindow: 50,
       shutdownGraceMs: 5_000,
+      limits: LIMITS,
       ...deps,
     },
     { host: "127.0.0.1", port: 0 },

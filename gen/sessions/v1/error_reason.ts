@@ -114,6 +114,11 @@ export const ErrorReason = {
    * Status RESOURCE_EXHAUSTED, metadata {"session_id": "s1", "last_n": "1000", "max_bytes": "67108864"}.
    */
   ERROR_REASON_RESPONSE_TOO_LARGE: 21,
+  /**
+   * ERROR_REASON_OVERLOADED - The process has as many calls, streams or request bytes in flight as it takes. Nothing was done: any call can be tried
+   * again. Status RESOURCE_EXHAUSTED, with google.rpc.RetryInfo, metadata {"limited": "calls", "max": "1000"}.
+   */
+  ERROR_REASON_OVERLOADED: 22,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -141,4 +146,5 @@ export namespace ErrorReason {
   export type ERROR_REASON_SHUTTING_DOWN = typeof ErrorReason.ERROR_REASON_SHUTTING_DOWN;
   export type ERROR_REASON_INTERNAL = typeof ErrorReason.ERROR_REASON_INTERNAL;
   export type ERROR_REASON_RESPONSE_TOO_LARGE = typeof ErrorReason.ERROR_REASON_RESPONSE_TOO_LARGE;
+  export type ERROR_REASON_OVERLOADED = typeof ErrorReason.ERROR_REASON_OVERLOADED;
 }

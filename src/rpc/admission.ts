@@ -1,0 +1,89 @@
+import { ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
+import type { Logger } from "pino";
+import { overloaded, requestTooSlow, type SessionsError } from "../domain/errors.js";
+import type { Decoded } from "./decoding.js";
+import { toStatus } from "./status.js";
+
+/** How much a process takes on at a time. */
+export interface AdmissionLimits {
+  /** Unary calls in flight. */
+  readonly maxCalls: number;
+  /** Listings in flight, which live as long as their readers want. */
+  readonly maxStreams: number;
+  /** Bytes of the requests of all calls in flight. */
+  readonly maxRequestBytes: number;
+}
+
+/** How long a request may take to arrive once its call has begun: another could have its place. */
+const ARRIVAL_MS = 10_000;
+
+/** Refusals come in thousands; the log tells their number this often. */
+const LOG_PERIOD_MS = 1_000;
+
+/**
+ * Refuses what is more than the process can do, calls even before their requests have been read: who waits without end is
+ * served no sooner, and what waits takes memory. `isSubject` tells which methods count; probes, say, must come through.
+ */
+export function admission(
+  limits: AdmissionLimits,
+  isSubject: (path: string) => boolean,
+  log: Logger,
+): ServerInterceptor {
+  const inFlight = { calls: 0, streams: 0, bytes: 0 };
+  let refused = 0;
+  let lastLog = 0;
+  const note = (error: SessionsError): void => {
+    refused += 1;
+    if (Date.now() - lastLog < LOG_PERIOD_MS) return;
+    log.warn({ refused, reason: error.reason }, `refused: ${error.message}`);
+    lastLog = Date.now();
+    refused = 0;
+  };
+
+  return ({ path, responseStream }, call) => {
+    if (!isSubject(path)) return new ServerInterceptingCall(call);
+    const kind = responseStream ? "streams" : "calls";
+    const max = responseStream ? limits.maxStreams : limits.maxCalls;
+    const refuse = (error: SessionsError): void => {
+      note(error);
+      call.sendStatus(toStatus(error, ""));
+    };
+    let arrival: NodeJS.Timeout | undefined;
+    let isIn = false;
+    let bytes = 0;
+    return new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata(metadata, pass) {
+            if (inFlight[kind] >= max) {
+              refuse(overloaded(kind, max));
+              return;
+            }
+            isIn = true;
+            inFlight[kind] += 1;
+            arrival = setTimeout(() => refuse(requestTooSlow(ARRIVAL_MS)), ARRIVAL_MS);
+            pass(metadata);
+          },
+          onReceiveMessage(message: Decoded<unknown>, pass) {
+            if (inFlight.bytes + message.bytes > limits.maxRequestBytes) {
+              refuse(overloaded("request bytes", limits.maxRequestBytes));
+              return;
+            }
+            bytes += message.bytes;
+            inFlight.bytes += message.bytes;
+            pass(message);
+          },
+          onReceiveHalfClose(pass) {
+            clearTimeout(arrival);
+            pass();
+          },
+          // Comes once, at the end of every call, however it ended.
+          onCancel() {
+            clearTimeout(arrival);
+            if (isIn) inFlight[kind] -= 1;
+            inFlight.bytes -= bytes;
+          },
+        }),
+    });
+  };
+}

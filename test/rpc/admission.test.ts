@@ -1,0 +1,103 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ListMessagesRequest, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
+import { createClient } from "../../src/client/index.js";
+import { failure } from "../support/api.js";
+import { eventually } from "../support/eventually.js";
+import { LIMITS, startService, type TestService } from "../support/service.js";
+import { healthClient } from "../support/standard-clients.js";
+
+const MAX_CALLS = 4;
+const MIB = 1024 * 1024;
+/** One message less than fits into a request. */
+const SEVEN_MIB = Array.from({ length: 7 }, () => ({ content: "x".repeat(MIB) }));
+
+let service: TestService;
+beforeAll(async () => {
+  service = await startService({
+    limits: { ...LIMITS, maxCalls: MAX_CALLS, maxStreams: 2, maxRequestBytes: 16 * MIB },
+  });
+});
+afterAll(() => service.stop());
+
+const REFUSED = { code: "RESOURCE_EXHAUSTED", reason: "OVERLOADED", retryDelayMs: expect.any(Number) };
+
+/** Holds the session's document, so that whatever changes the session has to wait. */
+async function hold(sessionId: string): Promise<() => Promise<void>> {
+  const session = service.database.client.startSession();
+  session.startTransaction();
+  await service.database.sessions.updateOne({ _id: `default/${sessionId}` }, { $set: { version: 99 } }, { session });
+  return async () => {
+    await session.abortTransaction();
+    await session.endSession();
+  };
+}
+
+describe("more than a process takes on", () => {
+  it("is refused at once, what was taken is finished, and then there is room again", async () => {
+    const ids = Array.from({ length: MAX_CALLS }, (_, index) => `held-${index}`);
+    for (const sessionId of ids) await service.sessions.createSession({ sessionId });
+    const releases = await Promise.all(ids.map(hold));
+    const taken = ids.map((sessionId) => service.memory.addMemory({ sessionId, messages: [{}] }));
+    const refused = await eventually("one more is refused", () =>
+      service.sessions.getSession({ sessionId: "nobody" }).then(
+        () => undefined,
+        (error) => (error.code === 5 ? undefined : failure(Promise.reject(error))),
+      ),
+    );
+    expect(refused).toMatchObject({ ...REFUSED, metadata: { limited: "calls", max: String(MAX_CALLS) } });
+
+    const health = healthClient(service.address);
+    expect(await health.check("")).toBe("SERVING");
+    health.close();
+
+    for (const release of releases) await release();
+    for (const { messages } of await Promise.all(taken)) expect(messages).toHaveLength(1);
+    expect((await service.sessions.getSession({ sessionId: "held-0" })).session?.messageCount).toBe(1);
+  });
+
+  it("is tried again by the TypeScript client, whatever the call", async () => {
+    const client = createClient({ address: service.address });
+    const created = Array.from({ length: 40 }, (_, index) => client.createSession({ sessionId: `many-${index}` }));
+    expect(await Promise.all(created)).toHaveLength(40);
+    client.close();
+  });
+
+  it("counts listings by themselves, until their readers leave", async () => {
+    // More than what lies between a service and a reader who takes nothing can hold.
+    for (let n = 0; n < 6; n++) await service.memory.addMemory({ sessionId: "long", messages: SEVEN_MIB });
+    const open = [openListing("long"), openListing("long")];
+    await Promise.all(open.map(({ answered }) => answered));
+    expect(await failure(service.sessions.listSessions({ limit: 1 }))).toMatchObject({
+      ...REFUSED,
+      metadata: { limited: "streams", max: "2" },
+    });
+    await service.sessions.getSession({ sessionId: "held-0" });
+    for (const { leave } of open) leave();
+    await eventually("there is room again", () =>
+      service.sessions.listSessions({ limit: 1 }).then(
+        () => true,
+        () => false,
+      ),
+    );
+  });
+
+  it("counts the bytes of requests", async () => {
+    await service.sessions.createSession({ sessionId: "large" });
+    const release = await hold("large");
+    const outcomes = [1, 2, 3].map(() => service.memory.addMemory({ sessionId: "large", messages: SEVEN_MIB }));
+    const refused = await Promise.any(outcomes.map((outcome) => failure(outcome)));
+    expect(refused).toMatchObject({ ...REFUSED, metadata: { limited: "request bytes", max: String(16 * MIB) } });
+    await release();
+    const settled = await Promise.allSettled(outcomes);
+    expect(settled.filter(({ status }) => status === "fulfilled")).toHaveLength(2);
+  });
+});
+
+/** A listing whose reader takes nothing. */
+function openListing(sessionId: string): { answered: Promise<unknown>; leave(): void } {
+  const { path, requestSerialize, responseDeserialize } = MemoryServiceService.listMessages;
+  const request = ListMessagesRequest.fromPartial({ sessionId });
+  const stream = service.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request);
+  stream.on("error", () => {});
+  return { answered: new Promise((resolve) => stream.once("metadata", resolve)), leave: () => stream.cancel() };
+}
