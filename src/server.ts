@@ -117,12 +117,17 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
         purger,
         retentionMs,
         memoryWindow: deps.memoryWindow,
+        now: database.now,
       }),
       options,
     ),
   );
   server.addService(
-    ...adapt(UserServiceService, createUserService({ users, retirement, purger, retentionMs }), options),
+    ...adapt(
+      UserServiceService,
+      createUserService({ users, retirement, purger, retentionMs, now: database.now }),
+      options,
+    ),
   );
   server.addService(...adapt(PurgeServiceService, createPurgeService({ purger, retentionMs }), options));
   const standard = createStandardServices(SERVICE_NAMES, descriptors());
@@ -134,6 +139,9 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       purger.start();
       standard.setServing(true);
       log.info("the database is reachable");
+    },
+    onIndexConflict({ collection, index, found }) {
+      log.warn({ collection, index, found }, "an index is not the one that this version needs: it is built anew");
     },
     onUnreachable(error) {
       standard.setServing(false);

@@ -1,3 +1,5 @@
+import { type SessionsError, storageUnavailable } from "./errors.js";
+
 /** What every operation knows of the call on whose behalf it runs. */
 export interface Call {
   /** The project whose data the call may touch. */
@@ -6,6 +8,17 @@ export interface Call {
   readonly signal: AbortSignal;
   /** When the answer has to be there, in milliseconds since 1970; Infinity without a deadline. */
   readonly deadline: number;
+  /** What the caller is told when it is not: whose deadline it is decides. Absent: that the database took too long. */
+  readonly late?: SessionsError;
   /** Names the call in the log, and in an INTERNAL error. */
   readonly requestId: string;
+}
+
+/** Milliseconds until the deadline. */
+export function timeLeft({ deadline }: Call): number {
+  return deadline - Date.now();
+}
+
+export function lateness({ late }: Call): SessionsError {
+  return late ?? storageUnavailable(new Error("took too long"));
 }

@@ -3,16 +3,16 @@ import { invalidCursor } from "./errors.js";
 
 /**
  * A position in a listing: the sort key of the last item that was sent. For listings by time that is the time in
- * milliseconds and the item's key; for messages it is the sequence alone.
+ * milliseconds and the item's key; for messages it is the sequence, and the uid of the session in which it means something.
  */
-export type Position = readonly [number, string] | readonly [number];
+export type Position = readonly [number, string];
 
 /**
  * Cursors are opaque to callers and bound to their listing: `listing` names all that decides what is listed in which
- * order, and only its hash is in the cursor.
+ * order, and only its hash, with that of the position, is in the cursor.
  */
 export function encodeCursor(listing: unknown, position: Position): string {
-  return Buffer.from(JSON.stringify([VERSION, fingerprint(listing), ...position])).toString("base64url");
+  return Buffer.from(JSON.stringify([VERSION, fingerprint(listing, position), ...position])).toString("base64url");
 }
 
 /** The position in a cursor; none for the empty one. Throws INVALID_CURSOR for all that was not made for this listing. */
@@ -23,7 +23,7 @@ export function decodeCursor<P extends Position>(
 ): P | undefined {
   if (cursor === "") return undefined;
   const [version, hash, ...position] = parse(cursor);
-  if (version !== VERSION || hash !== fingerprint(listing) || !isPosition(position)) throw invalidCursor();
+  if (version !== VERSION || !isPosition(position) || hash !== fingerprint(listing, position)) throw invalidCursor();
   // Decoding base64 and JSON forgives what encoding never makes; a cursor is either ours to the letter or none.
   if (encodeCursor(listing, position) !== cursor) throw invalidCursor();
   return position;
@@ -32,8 +32,8 @@ export function decodeCursor<P extends Position>(
 export const isTimePosition = (position: unknown[]): position is [number, string] =>
   position.length === 2 && isTime(position[0]) && typeof position[1] === "string";
 
-export const isSequencePosition = (position: unknown[]): position is [number] =>
-  position.length === 1 && Number.isSafeInteger(position[0]);
+export const isSequencePosition = (position: unknown[]): position is [number, string] =>
+  position.length === 2 && Number.isSafeInteger(position[0]) && typeof position[1] === "string";
 
 /** Milliseconds that a Date can hold. */
 const isTime = (value: unknown): boolean => Number.isInteger(value) && Math.abs(value as number) <= 8.64e15;
@@ -54,6 +54,9 @@ function parse(cursor: string): unknown[] {
   throw invalidCursor();
 }
 
-function fingerprint(listing: unknown): string {
-  return createHash("sha256").update(JSON.stringify(listing)).digest("base64url").slice(0, 16);
+function fingerprint(listing: unknown, position: Position): string {
+  return createHash("sha256")
+    .update(JSON.stringify([listing, position]))
+    .digest("base64url")
+    .slice(0, 16);
 }

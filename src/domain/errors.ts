@@ -138,7 +138,7 @@ export const sequenceMismatch = (sessionId: string, expected: number, actual: nu
   new SessionsError(
     "ABORTED",
     "SEQUENCE_MISMATCH",
-    `The last sequence of session ${quote(sessionId)} is ${actual}, not ${expected}: read its memory again and decide anew.`,
+    `The last sequence of session ${quote(sessionId)} is ${actual}, not ${expected}; deleted and cleared messages count too. Read its memory again, decide anew, and expect ${actual}.`,
     { session_id: sessionId, expected_last_sequence: String(expected), last_sequence: String(actual) },
   );
 

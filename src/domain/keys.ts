@@ -24,3 +24,7 @@ export function keyRange(project: string): { from: string; to: string } {
 export function messageKeyOf(epoch: string, messageId: string): string {
   return `${epoch}/${messageId}`;
 }
+
+export function messageIdOf({ _id, epoch }: { readonly _id: string; readonly epoch: string }): string {
+  return _id.slice(epoch.length + 1);
+}

@@ -1,6 +1,6 @@
 import { type Decision, existing, LookupNeeded, type SessionState } from "./decision.js";
 import { messageIdConflict, messageNotFound, sequenceMismatch } from "./errors.js";
-import { idOf, messageKeyOf } from "./keys.js";
+import { idOf, messageIdOf, messageKeyOf } from "./keys.js";
 import { sameMetadata } from "./metadata.js";
 import { type MessageRecord, NO_TIME, type SessionRecord, type SummaryRecord } from "./records.js";
 import { born, live, type NewSession, revived, withoutMemory } from "./session.js";
@@ -69,7 +69,7 @@ export function append(state: SessionState, input: Append): Decision<Appended> {
     : base.session;
   return {
     result: {
-      messages: inserted.map((record) => resultOf(record, base.session.epoch)),
+      messages: inserted.map((record) => resultOf(record)),
       created: sessionEffect === "created",
       undeleted: sessionEffect === "undeleted",
     },
@@ -106,11 +106,12 @@ function repetition(state: SessionState, session: SessionRecord, input: Append):
   });
   if (strange) throw messageIdConflict(idOf(session._id), strange.messageId);
   const [first] = known;
-  if (first && known.length < records.length) {
-    throw messageIdConflict(idOf(session._id), first._id.slice(session.epoch.length + 1));
+  const inOneGo = known.every(({ sequence }, index) => first && sequence === first.sequence + index);
+  if (first && (known.length < records.length || !inOneGo)) {
+    throw messageIdConflict(idOf(session._id), messageIdOf(first));
   }
   return {
-    messages: known.map((record) => resultOf(record, session.epoch)),
+    messages: known.map((record) => resultOf(record)),
     created: first?.sessionEffect === "created",
     undeleted: first?.sessionEffect === "undeleted",
   };
@@ -156,9 +157,9 @@ function toRecord(message: NewMessage, session: SessionRecord, sequence: number,
   };
 }
 
-function resultOf(record: MessageRecord, epoch: string): Appended["messages"][number] {
+function resultOf(record: MessageRecord): Appended["messages"][number] {
   return {
-    messageId: record._id.slice(epoch.length + 1),
+    messageId: messageIdOf(record),
     sequence: record.sequence,
     createTime: record.createTime,
   };

@@ -2,14 +2,14 @@ import { counted, type Decision, existing, liveUser, type SessionState, uncounte
 import {
   etagMismatch,
   memoryNotRestorable,
-  type SessionsError,
+  SessionsError,
   sessionAlreadyExists,
   sessionNotDeleted,
   sessionNotFound,
   sessionSoftDeleted,
 } from "./errors.js";
 import { idOf } from "./keys.js";
-import { NO_TIME, type RetiredEpoch, type SessionRecord } from "./records.js";
+import { NO_TIME, type RetiredEpoch, type SessionRecord, type UserTask } from "./records.js";
 
 /** What only the caller of a creation knows. */
 export interface NewSession {
@@ -149,6 +149,8 @@ export function beginRestore(
     const { session: after, users } = revived(state, session);
     return { result: { live: after }, session: after, users };
   }
+  // Before any mark is taken off, for then it would have to be set again.
+  if (session.user !== undefined) liveUser(state.users, session.user);
   const joined = session.retired?.find(({ epoch, task }) => epoch === session.epoch && task === "unmark");
   if (joined?.token !== undefined) return { result: { token: joined.token } };
   const { deleteTime = state.now, purgeTime = state.now } = session;
@@ -179,23 +181,38 @@ export function finishRestore(
   const session = restorable(state, key);
   const claim = session.retired?.find((entry) => entry.token === token);
   if (claim === undefined) return { result: undefined };
-  if (state.unmarkedCount !== session.messageCount) {
-    return {
-      result: memoryNotRestorable({ session_id: idOf(key) }),
-      session: { ...session, retired: [...others(session), unclaimed(claim)] },
-    };
+  const failed = (error: SessionsError): Decision<SessionsError> => ({
+    result: error,
+    session: { ...session, retired: [...others(session), unclaimed(claim)] },
+  });
+  if (state.unmarkedCount !== session.messageCount) return failed(memoryNotRestorable({ session_id: idOf(key) }));
+  try {
+    return revived(state, { ...session, retired: nonEmpty(others(session)) });
+  } catch (error) {
+    // The user was deleted meanwhile.
+    if (error instanceof SessionsError) return failed(error);
+    throw error;
   }
-  return revived(state, { ...session, retired: nonEmpty(others(session)) });
 }
 
-/** The user's key whose sessions these are, when a whole user is restored: only those that their deletion took. */
-export function isTakenBy(session: SessionRecord | undefined, user: string, epoch: string): boolean {
-  return session?.deleted === true && session.user === user && session.takenBy === epoch;
+/**
+ * Whether a session is one that a task of its user is about, and the task is still what the user's document says: whoever works
+ * at a task has read it some time ago, and the user may have been restored, deleted or erased and made anew since.
+ */
+export function isTaskOf(user: string, task: UserTask, { session, users }: SessionState): boolean {
+  const current = users.get(user)?.task;
+  if (session?.user !== user || !session.deleted || current?.kind !== task.kind || current.epoch !== task.epoch)
+    return false;
+  return task.kind === "restore" ? session.takenBy === task.epoch : true;
 }
 
-/** Begins the erasure of a session, from which there is no way back. The result is whether there was one to erase. */
+/**
+ * Begins the erasure of a session, from which there is no way back, or joins the one that has begun. The result is whether there
+ * is one to erase.
+ */
 export function condemn(state: SessionState, isMeant: (session: SessionRecord) => boolean): Decision<boolean> {
-  const session = existing(state);
+  const { session } = state;
+  if (session?.purging) return { result: true };
   if (session === undefined || !isMeant(session)) return { result: false };
   const entries = state.epochs.map(
     (epoch): RetiredEpoch => ({ epoch, deleteTime: state.now, purgeTime: state.now, doneTo: 0, task: "erase" }),
@@ -258,8 +275,9 @@ function restorable(state: SessionState, key: string): SessionRecord {
   return session;
 }
 
+/** Times do not go back, even where the clock that a session was created by was a little ahead. */
 function touched(session: SessionRecord, now: Date): SessionRecord {
-  return { ...session, updateTime: now, version: session.version + 1 };
+  return { ...session, updateTime: now > session.updateTime ? now : session.updateTime, version: session.version + 1 };
 }
 
 function retire(session: SessionRecord, deleteTime: Date, purgeTime: Date): SessionRecord["retired"] {

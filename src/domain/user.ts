@@ -65,13 +65,17 @@ export function undeleteUser(
   };
 }
 
-/** Begins the erasure of a user, from which there is no way back. Nothing when there is no such user (any more). */
+/**
+ * Begins the erasure of a user, from which there is no way back, or joins the one that has begun. Nothing when there is no such
+ * user (any more).
+ */
 export function condemnUser(
   user: UserRecord | undefined,
   isMeant: (user: UserRecord) => boolean,
   now: Date,
 ): UserRecord | undefined {
-  if (user === undefined || user.task?.kind === "purge" || !isMeant(user)) return undefined;
+  if (user === undefined || !isMeant(user)) return undefined;
+  if (user.task?.kind === "purge") return user;
   return {
     ...touched(user, now),
     sessionCount: 0,

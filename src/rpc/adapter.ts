@@ -165,9 +165,8 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Abor
   const deadline = Math.min(clientDeadline, Date.now() + limitMs);
   let session: string | undefined;
 
-  const timer = timeout(deadline - Date.now(), () =>
-    aborter.abort(deadline === clientDeadline ? deadlineExceeded() : storageUnavailable(new Error("took too long"))),
-  );
+  const late = deadline === clientDeadline ? deadlineExceeded() : storageUnavailable(new Error("took too long"));
+  const timer = timeout(deadline - Date.now(), () => aborter.abort(late));
   const stop = (): void => aborter.abort(shuttingDown());
   for (const signal of stops) {
     if (signal.aborted) stop();
@@ -195,7 +194,7 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Abor
   };
 
   return {
-    call: { project: DEFAULT_PROJECT, signal: aborter.signal, deadline, requestId },
+    call: { project: DEFAULT_PROJECT, signal: aborter.signal, deadline, late, requestId },
     within: (promise, chunkLimitMs) => raced(promise, aborter.signal, chunkLimitMs),
     noteSession(request) {
       const { sessionId } = request as { sessionId?: unknown };

@@ -1,4 +1,5 @@
-import { ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
+import { constants, type ServerHttp2Stream } from "node:http2";
+import { ServerInterceptingCall, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { overloaded, requestTooSlow, type SessionsError } from "../domain/errors.js";
 import type { Decoded } from "./decoding.js";
@@ -44,13 +45,29 @@ export function admission(
     if (!isSubject(path)) return new ServerInterceptingCall(call);
     const kind = responseStream ? "streams" : "calls";
     const max = responseStream ? limits.maxStreams : limits.maxCalls;
+    const stream = streamOf(call);
     const refuse = (error: SessionsError): void => {
       note(error);
       call.sendStatus(toStatus(error, ""));
+      // Else what has arrived is kept, and what is on its way still comes.
+      stream?.close(constants.NGHTTP2_NO_ERROR);
     };
     let arrival: NodeJS.Timeout | undefined;
     let isIn = false;
     let bytes = 0;
+    /** Counts what a request takes. False when that is too much, and the call has been refused. */
+    const take = (more: number): boolean => {
+      if (inFlight.bytes + more > limits.maxRequestBytes) {
+        refuse(overloaded("request bytes", limits.maxRequestBytes));
+        return false;
+      }
+      bytes += more;
+      inFlight.bytes += more;
+      return true;
+    };
+    const arrive = (chunk: Buffer): void => {
+      if (!take(chunk.length)) stream?.off("data", arrive);
+    };
     return new ServerInterceptingCall(call, {
       start: (next) =>
         next({
@@ -61,16 +78,13 @@ export function admission(
             }
             isIn = true;
             inFlight[kind] += 1;
+            stream?.on("data", arrive);
             arrival = setTimeout(() => refuse(requestTooSlow(ARRIVAL_MS)), ARRIVAL_MS);
             pass(metadata);
           },
           onReceiveMessage(message: Decoded<unknown>, pass) {
-            if (inFlight.bytes + message.bytes > limits.maxRequestBytes) {
-              refuse(overloaded("request bytes", limits.maxRequestBytes));
-              return;
-            }
-            bytes += message.bytes;
-            inFlight.bytes += message.bytes;
+            // What was packed is larger than what has arrived.
+            if (message.bytes > bytes && !take(message.bytes - bytes)) return;
             pass(message);
           },
           onReceiveHalfClose(pass) {
@@ -80,6 +94,7 @@ export function admission(
           // Comes once, at the end of every call, however it ended.
           onCancel() {
             clearTimeout(arrival);
+            stream?.off("data", arrive);
             if (isIn) inFlight[kind] -= 1;
             inFlight.bytes -= bytes;
           },
@@ -87,3 +102,16 @@ export function admission(
     });
   };
 }
+
+/**
+ * The HTTP/2 stream under a call. grpc-js tells of a message only when all of it has arrived; a thousand calls that each send
+ * nearly all of one would hold gigabytes that nobody has counted.
+ */
+function streamOf(call: ServerInterceptingCallInterface): ServerHttp2Stream | undefined {
+  let inner: Layer | undefined = call as Layer;
+  while (inner && !inner.stream) inner = inner.nextCall;
+  return inner?.stream;
+}
+
+/** A call as grpc-js has it, one interceptor's around another's. */
+type Layer = { readonly nextCall?: Layer; readonly stream?: ServerHttp2Stream };

@@ -9,7 +9,7 @@ import {
 } from "../../gen/sessions/v1/resources.js";
 import { invalidFields } from "../domain/errors.js";
 import type { JsonObject } from "../domain/json.js";
-import { idOf } from "../domain/keys.js";
+import { idOf, messageIdOf } from "../domain/keys.js";
 import { applyMetadata, type MetadataMode as Mode } from "../domain/metadata.js";
 import {
   type MessageRecord,
@@ -58,10 +58,6 @@ export function toMessage(record: MessageRecord): Message {
     createTime: toTimestamp(record.createTime),
     updateTime: toTimestamp(record.updateTime ?? record.addTime),
   };
-}
-
-export function messageIdOf({ _id, epoch }: MessageRecord): string {
-  return _id.slice(epoch.length + 1);
 }
 
 export function toSummary(record: SummaryRecord): Summary {

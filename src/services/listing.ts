@@ -19,7 +19,8 @@ export interface Chunk<R, P> {
 
 /**
  * A listing in chunks that are bounded in items and in bytes. One item more than a chunk holds is read before it is yielded,
- * so that the last one is known to be the last. Nothing is read ahead of a consumer who does not ask for more.
+ * so that the last one is known to be the last. Nothing is read ahead of a consumer who does not ask for more, and what was read
+ * and not yet asked for is read again when it has got old: it may have been deleted since.
  */
 export async function* inChunks<R, P>(
   pages: Pages<R, P>,
@@ -28,24 +29,34 @@ export async function* inChunks<R, P>(
 ): AsyncGenerator<Chunk<R, P>> {
   const chunkSize = Math.min(request.chunkSize || DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE);
   const limit = request.limit || Number.POSITIVE_INFINITY;
-  let chunk: R[] = [];
-  let bytes = 0;
+  let after = from;
   let count = 0;
-  for await (const item of itemsOf(pages, from, Math.min(limit, chunkSize) + 1)) {
-    const size = pages.sizeOf(item);
-    const isFull = chunk.length === chunkSize || (chunk.length > 0 && bytes + size > CHUNK_BYTES);
-    if (isFull || count === limit) {
-      yield { items: chunk, next: pages.positionOf(chunk.at(-1) as R) };
-      if (count === limit) return;
-      chunk = [];
-      bytes = 0;
+  for (let isOld = true; isOld; ) {
+    isOld = false;
+    let chunk: R[] = [];
+    let bytes = 0;
+    for await (const { item, readAt } of itemsOf(pages, after, Math.min(limit, chunkSize) + 1)) {
+      const size = pages.sizeOf(item);
+      const isFull = chunk.length === chunkSize || (chunk.length > 0 && bytes + size > CHUNK_BYTES);
+      if (isFull || count === limit) {
+        after = pages.positionOf(chunk.at(-1) as R);
+        yield { items: chunk, next: after };
+        if (count === limit) return;
+        chunk = [];
+        bytes = 0;
+        isOld = performance.now() - readAt > FRESH_MS;
+        if (isOld) break;
+      }
+      chunk.push(item);
+      bytes += size;
+      count += 1;
     }
-    chunk.push(item);
-    bytes += size;
-    count += 1;
+    if (chunk.length > 0) yield { items: chunk, next: undefined };
   }
-  if (chunk.length > 0) yield { items: chunk, next: undefined };
 }
+
+/** How long what was read is passed on without a look whether it is still there. */
+const FRESH_MS = 100;
 
 /** The largest number of items that one page reads. */
 const MAX_PAGE = 1000;
@@ -54,15 +65,20 @@ const MAX_PAGE = 1000;
 const CUT_PAGE_BYTES = 4 * 1024 * 1024;
 
 /** Reads small pages first and larger ones then: most listings are read only at their beginning. */
-async function* itemsOf<R, P>(pages: Pages<R, P>, from: P | undefined, firstPage: number): AsyncGenerator<R> {
+async function* itemsOf<R, P>(
+  pages: Pages<R, P>,
+  from: P | undefined,
+  firstPage: number,
+): AsyncGenerator<{ readonly item: R; readonly readAt: number }> {
   let after = from;
   let limit = Math.min(firstPage, MAX_PAGE);
   for (;;) {
     const page = await pages.read(after, limit);
+    const readAt = performance.now();
     let bytes = 0;
     for (const item of page) {
       bytes += pages.sizeOf(item);
-      if (pages.includes?.(item) ?? true) yield item;
+      if (pages.includes?.(item) ?? true) yield { item, readAt };
     }
     const last = page.at(-1);
     if (last === undefined || (page.length < limit && bytes < CUT_PAGE_BYTES)) return;

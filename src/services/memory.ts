@@ -3,7 +3,7 @@ import type * as api from "../../gen/sessions/v1/memory_service.js";
 import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
 import type { Call } from "../domain/call.js";
 import { decodeCursor, encodeCursor, isSequencePosition } from "../domain/cursor.js";
-import { messageNotFound, sessionNotFound } from "../domain/errors.js";
+import { invalidCursor, messageNotFound, sessionNotFound } from "../domain/errors.js";
 import { keyOf } from "../domain/keys.js";
 import { MAX_LAST_N, MAX_MESSAGES_PER_CALL } from "../domain/limits.js";
 import { append, deleteMessage, type NewMessage, setSummary } from "../domain/memory.js";
@@ -28,12 +28,14 @@ export interface MemoryDeps {
   readonly purger: Purger;
   readonly retentionMs: number;
   readonly memoryWindow: number;
+  /** About what the database's clock says. */
+  readonly now: () => Date;
 }
 
 export type MemoryService = ReturnType<typeof createMemoryService>;
 
 export function createMemoryService(deps: MemoryDeps) {
-  const { changes, sessions, messages, memory, purger, retentionMs, memoryWindow } = deps;
+  const { changes, sessions, messages, memory, purger, retentionMs, memoryWindow, now } = deps;
 
   /** The session and one of its messages. Throws NOT_FOUND when one of them is not there. */
   const find = async (call: Call, sessionId: string, messageId: string): Promise<MessageRecord> => {
@@ -46,7 +48,7 @@ export function createMemoryService(deps: MemoryDeps) {
 
   return {
     async addMemory(request: api.AddMemoryRequest, call: Call): Promise<api.AddMemoryResponse> {
-      checkAddMemory(request, new Date());
+      checkAddMemory(request, now());
       const session = newSession(call.project, request.sessionId, request.userId, request.sessionMetadata);
       const ids = request.messages.flatMap(({ messageId }) => messageId ?? []);
       const input = {
@@ -109,14 +111,16 @@ export function createMemoryService(deps: MemoryDeps) {
       const from = decodeCursor(identity, request.cursor, isSequencePosition);
       const session = await sessions.get(call, key);
       if (!session) return;
+      // Erased and created anew since: its messages are others, under sequences that begin again.
+      if (from && from[1] !== session.uid) throw invalidCursor();
 
       const pages = {
-        async read(position: [number] | undefined, limit: number): Promise<MessageRecord[]> {
+        async read(position: [number, string] | undefined, limit: number): Promise<MessageRecord[]> {
           const page = await messages.page(call, session, { after: position?.[0], descending, limit });
           // What is retired may be erased in the midst of a page, so a page counts only while its memory still does.
           return page.length > 0 && !(await sessions.isCurrent(call, session)) ? [] : page;
         },
-        positionOf: ({ sequence }: MessageRecord): [number] => [sequence],
+        positionOf: ({ sequence }: MessageRecord): [number, string] => [sequence, session.uid],
         sizeOf: (message: MessageRecord) => bytesOf(message),
       };
       for await (const { items, next } of inChunks(pages, from, request)) {
@@ -146,7 +150,7 @@ export function createMemoryService(deps: MemoryDeps) {
           ...before,
           metadata: update ? storedMetadata(update(before.metadata)) : before.metadata,
           tokenCount: tokenCount ?? before.tokenCount,
-          updateTime: new Date(),
+          updateTime: now(),
           version: (before.version ?? 0) + 1,
         };
         const { metadata, updateTime, version } = after;

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { Call } from "../domain/call.js";
-import { SessionsError } from "../domain/errors.js";
-import { DEFAULT_PROJECT } from "../domain/keys.js";
+import type { SessionState } from "../domain/decision.js";
+import { memoryNotRestorable, SessionsError } from "../domain/errors.js";
+import { DEFAULT_PROJECT, idOf } from "../domain/keys.js";
 import type { SessionRecord, UserRecord } from "../domain/records.js";
-import { condemn } from "../domain/session.js";
+import { condemn, isTaskOf } from "../domain/session.js";
 import { condemnUser } from "../domain/user.js";
 import type { GroupCommit } from "../store/group-commit.js";
 import type { Retirement } from "../store/retirement.js";
@@ -17,9 +18,12 @@ import type { RestoreSession } from "./restoration.js";
  * the document that it is about before it does anything that cannot be undone.
  */
 export interface Purger {
-  /** Erases a session and its memory when `isMeant` still holds. The answer is how many messages, or nothing. */
+  /**
+   * Erases a session and its memory when `isMeant` still holds, or joins their erasure. The answer is how many messages this
+   * call erased, or nothing when there is no such session.
+   */
   purgeSession(call: Call, key: string, isMeant: (session: SessionRecord) => boolean): Promise<number | undefined>;
-  /** Erases a user with all their sessions when `isMeant` still holds. */
+  /** Erases a user with all their sessions when `isMeant` still holds, or joins their erasure. */
   purgeUser(
     call: Call,
     key: string,
@@ -76,12 +80,16 @@ export function createPurger(deps: PurgerDeps): Purger {
   let running: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
 
-  async function purgeSession(call: Call, key: string, isMeant: (session: SessionRecord) => boolean) {
+  async function purgeSession(
+    call: Call,
+    key: string,
+    isMeant: (session: SessionRecord, state: SessionState) => boolean,
+  ) {
     const condemned = await changes.submit(call, {
       session: key,
       users: (session) => [session?.user],
       epochs: true,
-      decide: (state) => condemn(state, isMeant),
+      decide: (state) => condemn(state, (session) => isMeant(session, state)),
     });
     return condemned ? retirement.erase(key) : undefined;
   }
@@ -92,30 +100,36 @@ export function createPurger(deps: PurgerDeps): Purger {
   }
 
   async function finishPurge(call: Call, user: UserRecord) {
-    await retirement.retireSessionsOf(user);
+    const { task } = user;
     const purged = { sessions: 0, messages: 0 };
+    if (task?.kind !== "purge") return purged;
+    await retirement.retireSessionsOf(user);
     await concurrently(work.sessionsOf(user._id), CONCURRENCY, async (key) => {
-      const messages = await purgeSession(call, key, (session) => session.user === user._id);
-      if (messages !== undefined) purged.sessions += 1;
-      purged.messages += messages ?? (await retirement.erase(key));
+      const messages = await purgeSession(call, key, (_session, state) => isTaskOf(user._id, task, state));
+      if (messages === undefined) return;
+      purged.sessions += 1;
+      purged.messages += messages;
     });
-    await retirement.eraseUser(user._id);
+    await retirement.eraseUser(user._id, task);
     return purged;
   }
 
   async function restoreSessionsOf(call: Call, user: UserRecord): Promise<void> {
     const { task } = user;
     if (task?.kind !== "restore") return;
+    let isPartial = false;
     await concurrently(work.sessionsTakenWith(user._id, task.epoch), CONCURRENCY, async (key) => {
       try {
-        await restoreSession(call, key, { user: user._id, epoch: task.epoch });
+        await restoreSession(call, key, { user: user._id, task });
       } catch (error) {
-        // A session whose erasure has begun, or whose user was deleted again meanwhile, stays deleted. So does one that
-        // somebody else has restored or erased since it was found.
+        // A session whose user was deleted again meanwhile stays deleted, and so does one that somebody else has restored
+        // or erased since it was found.
         if (!(error instanceof SessionsError && RESTORED_OR_GONE.has(error.code))) throw error;
+        if (error.reason === "MEMORY_NOT_RESTORABLE") isPartial = true;
       }
     });
     await users.finish(user._id, task);
+    if (isPartial) throw memoryNotRestorable({ user_id: idOf(user._id) });
   }
 
   async function finishTask(user: UserRecord): Promise<void> {
@@ -128,17 +142,21 @@ export function createPurger(deps: PurgerDeps): Purger {
     }
   }
 
-  /** Does each of them; what fails on one is logged and left for the next pass, unless the database is away. */
-  const each = <T>(items: AsyncIterable<T>, act: (item: T) => Promise<unknown>): Promise<void> =>
-    concurrently(items, CONCURRENCY, async (item) => {
+  /** Does each of them; what fails on one is logged and left for the next pass, unless nothing succeeds any more. */
+  const each = <T>(items: AsyncIterable<T>, act: (item: T) => Promise<unknown>): Promise<void> => {
+    let failuresInARow = 0;
+    return concurrently(items, CONCURRENCY, async (item) => {
       if (stopping.signal.aborted) return;
       try {
         await act(item);
+        failuresInARow = 0;
       } catch (error) {
-        if (error instanceof SessionsError && error.code === "UNAVAILABLE") throw error;
+        failuresInARow += 1;
+        if (failuresInARow > CONCURRENCY) throw error;
         deps.onError(error, "purging one item failed; the next pass tries again");
       }
     });
+  };
 
   async function pass(): Promise<void> {
     await each(work.usersWithTask(), finishTask);
@@ -166,7 +184,10 @@ export function createPurger(deps: PurgerDeps): Purger {
     const delay = deps.intervalMs * (0.75 + Math.random() / 2);
     timer = setTimeout(() => {
       enqueue(async () => {
-        if (await deps.takeTurn(holder)) await pass();
+        if (!(await deps.takeTurn(holder))) return;
+        // A pass may take longer than its turn.
+        const renewal = setInterval(() => void deps.takeTurn(holder).catch(() => {}), deps.intervalMs / 2);
+        await pass().finally(() => clearInterval(renewal));
       });
       running.finally(schedule);
     }, delay);
@@ -176,11 +197,10 @@ export function createPurger(deps: PurgerDeps): Purger {
     nudged.add(run);
     if (nudged.size > 1) return;
     enqueue(async () => {
-      try {
-        for (const next of nudged) await next();
-      } finally {
-        nudged.clear();
+      for (const next of nudged) {
+        await next().catch((error: unknown) => deps.onError(error, "housekeeping failed; the next pass does it"));
       }
+      nudged.clear();
     });
   };
 

@@ -1,34 +1,33 @@
 import type { Call } from "../domain/call.js";
+import type { SessionState } from "../domain/decision.js";
 import { SessionsError } from "../domain/errors.js";
 import { newId } from "../domain/new-id.js";
-import type { SessionRecord } from "../domain/records.js";
-import { beginRestore, finishRestore, isTakenBy } from "../domain/session.js";
+import type { SessionRecord, UserTask } from "../domain/records.js";
+import { beginRestore, finishRestore, isTaskOf } from "../domain/session.js";
 import type { GroupCommit } from "../store/group-commit.js";
 import type { Retirement } from "../store/retirement.js";
 
-/** Whose deletion must have taken a session for it to be restored with a user. */
-export interface TakenBy {
-  readonly user: string;
-  readonly epoch: string;
-}
-
 /**
- * Makes a deleted session live again with its memory; see `beginRestore`. With `takenBy`, only one that this deletion of
- * its user took: the answer is nothing for any other.
+ * Makes a deleted session live again with its memory; see `beginRestore`. On behalf of a user's restoration, only one that
+ * this is about: the answer is nothing for any other.
  */
-export type RestoreSession = (call: Call, key: string, takenBy?: TakenBy) => Promise<SessionRecord | undefined>;
+export type RestoreSession = (
+  call: Call,
+  key: string,
+  onBehalf?: { readonly user: string; readonly task: UserTask },
+) => Promise<SessionRecord | undefined>;
 
 export function createRestoreSession(deps: { changes: GroupCommit; retirement: Retirement }): RestoreSession {
   const { changes, retirement } = deps;
-  return async (call, key, takenBy) => {
-    const isMeant = (session: SessionRecord | undefined): boolean =>
-      takenBy === undefined || isTakenBy(session, takenBy.user, takenBy.epoch);
+  return async (call, key, onBehalf) => {
+    const isMeant = (state: SessionState): boolean =>
+      onBehalf === undefined || isTaskOf(onBehalf.user, onBehalf.task, state);
     for (;;) {
       const newToken = newId();
       const begun = await changes.submit(call, {
         session: key,
         users: (session) => [session?.user],
-        decide: (state) => (isMeant(state.session) ? beginRestore(state, key, newToken) : { result: undefined }),
+        decide: (state) => (isMeant(state) ? beginRestore(state, key, newToken) : { result: undefined }),
       });
       if (begun === undefined) return undefined;
       if ("live" in begun) return begun.live;

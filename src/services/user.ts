@@ -20,11 +20,18 @@ export interface UserDeps {
   readonly retirement: Retirement;
   readonly purger: Purger;
   readonly retentionMs: number;
+  /** About what the database's clock says. */
+  readonly now: () => Date;
 }
 
 export type UserService = ReturnType<typeof createUserService>;
 
-export function createUserService({ users, retirement, purger, retentionMs }: UserDeps) {
+export function createUserService({ users, retirement, purger, retentionMs, now: clock }: UserDeps) {
+  /** Whoever is told that a user is gone, also by NOT_FOUND, must not find any of their sessions. */
+  const finishRetiring = async (user: UserRecord | undefined): Promise<void> => {
+    if (user?.deleted && user.task) await retirement.retireSessionsOf(user);
+  };
+
   return {
     async createUser(request: api.CreateUserRequest, call: Call): Promise<api.CreateUserResponse> {
       const { userId, email, firstName, lastName, metadata } = request;
@@ -36,7 +43,7 @@ export function createUserService({ users, retirement, purger, retentionMs }: Us
       checks.metadata("metadata", metadata);
       checks.done();
 
-      const now = new Date();
+      const now = clock();
       const user: UserRecord = {
         _id: keyOf(call.project, userId),
         project: call.project,
@@ -91,9 +98,7 @@ export function createUserService({ users, retirement, purger, retentionMs }: Us
     async deleteUser({ userId }: api.DeleteUserRequest, call: Call): Promise<api.DeleteUserResponse> {
       checkUserId(userId);
       const key = keyOf(call.project, userId);
-      // Whoever is told that the user is gone, also by NOT_FOUND, must not find any of their sessions.
-      const before = await users.get(call, key);
-      if (before?.task?.kind === "retire") await retirement.retireSessionsOf(before);
+      await finishRetiring(await users.get(call, key));
       const user = await users.change(call, key, (found, now) => deleteUser(found, key, { retentionMs }, now));
       await retirement.retireSessionsOf(user);
       purger.nudgeUser(user);
@@ -106,7 +111,7 @@ export function createUserService({ users, retirement, purger, retentionMs }: Us
       const key = keyOf(call.project, userId);
       for (;;) {
         const before = await users.get(call, key);
-        if (before?.task?.kind === "retire") await retirement.retireSessionsOf(before);
+        await finishRetiring(before);
         const user = await users.change(call, key, (found, now) =>
           found?.version === before?.version
             ? undeleteUser(found, key, { epoch: newId(), restoreSessions }, now)

@@ -1,4 +1,5 @@
 import type { Database } from "./database.js";
+import type { IndexConflict } from "./indexes.js";
 
 /** How often the database is asked for a sign of life, and how long it may take. */
 const PERIOD_MS = 1_000;
@@ -10,7 +11,11 @@ const PATIENCE_MS = 2_500;
  */
 export function watchDatabase(
   database: Database,
-  listener: { onReachable(): void; onUnreachable(error: unknown): void },
+  listener: {
+    onReachable(): void;
+    onUnreachable(error: unknown): void;
+    onIndexConflict(conflict: IndexConflict): void;
+  },
 ): { readonly firstContact: Promise<"reachable" | "unreachable">; stop(): Promise<void> } {
   let state: "reachable" | "unreachable" | undefined;
   let prepared = false;
@@ -35,7 +40,7 @@ export function watchDatabase(
     try {
       await database.ping();
       clearTimeout(patience);
-      if (!prepared) await database.prepare();
+      if (!prepared) await database.prepare(listener.onIndexConflict);
       prepared = true;
       become("reachable");
     } catch (error) {

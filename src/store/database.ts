@@ -1,16 +1,19 @@
 import { setTimeout } from "node:timers/promises";
 import { type Collection, type Db, MongoClient } from "mongodb";
-import type { Call } from "../domain/call.js";
-import { deadlineExceeded } from "../domain/errors.js";
+import { type Call, lateness, timeLeft } from "../domain/call.js";
 import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
 import { OPERATION_TIMEOUT_MS, translate, translated } from "./driver-errors.js";
-import { ensureIndexes } from "./indexes.js";
+import { ensureIndexes, type IndexConflict } from "./indexes.js";
 import type { LeaseRecord } from "./lease.js";
+import { createTurns, type Turns } from "./turns.js";
 
 const CLOSE_PATIENCE_MS = 1_000;
 
 /** More connections gain nothing and cost the database: its CPU and everybody's p99. */
 const POOL_SIZE = 20;
+
+/** How many of them listings may have at a time: a thousand who list must not keep those waiting who ask for little. */
+const LISTING_POOL_SIZE = 8;
 
 export interface Database {
   readonly client: MongoClient;
@@ -19,10 +22,17 @@ export interface Database {
   readonly messages: Collection<MessageRecord>;
   readonly users: Collection<UserRecord>;
   readonly leases: Collection<LeaseRecord>;
-  /** Creates the indexes that are missing. Throws UNAVAILABLE while the database is away. */
-  prepare(): Promise<void>;
+  /** Whose turn it is to read a page of a listing. */
+  readonly pages: Turns;
+  /**
+   * Creates the indexes that are missing, and replaces those that differ, telling of each. Throws UNAVAILABLE while the database
+   * is away.
+   */
+  prepare(onConflict?: (conflict: IndexConflict) => void): Promise<void>;
   /** Resolves when a primary has answered. Throws UNAVAILABLE when none does. */
   ping(): Promise<void>;
+  /** About what the database's clock says, by the last ping: the clocks of two processes may differ. */
+  now(): Date;
   /** Ends what is still under way, too. */
   close(): Promise<void>;
 }
@@ -47,6 +57,7 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
   });
   const db = client.db(options.database);
   let connected = false;
+  let clockAheadMs = 0;
   const database: Database = {
     client,
     db,
@@ -54,9 +65,10 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
     messages: db.collection("messages"),
     users: db.collection("users"),
     leases: db.collection("leases"),
-    async prepare() {
+    pages: createTurns(LISTING_POOL_SIZE),
+    async prepare(onConflict) {
       // However long the indexes take.
-      await ensureIndexes(database).catch((error: unknown) => {
+      await ensureIndexes(database, onConflict).catch((error: unknown) => {
         throw translate(error);
       });
     },
@@ -65,8 +77,11 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
         // Once connected, the driver reconnects by itself; after a first attempt that failed it does not.
         if (!connected) await client.connect();
         connected = true;
-        await db.command({ ping: 1 });
+        const asked = Date.now();
+        const { localTime } = await db.command({ hello: 1 });
+        clockAheadMs = localTime.getTime() - (asked + Date.now()) / 2;
       }),
+    now: () => new Date(Date.now() + clockAheadMs),
     async close() {
       // Politely ending its sessions takes the driver its full timeout when nobody answers.
       const patience = new AbortController();
@@ -90,8 +105,8 @@ export function uriFault(uri: string): string | undefined {
 
 /** Makes the database stop working on an operation when its caller's time is over. Throws when it is already. */
 export function bounded(call: Call): { maxTimeMS: number } {
-  const left = Math.min(call.deadline - Date.now(), OPERATION_TIMEOUT_MS);
-  if (left < 1) throw deadlineExceeded();
+  const left = Math.min(timeLeft(call), OPERATION_TIMEOUT_MS);
+  if (left < 1) throw lateness(call);
   return { maxTimeMS: Math.ceil(left) };
 }
 

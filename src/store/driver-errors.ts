@@ -1,4 +1,5 @@
 import {
+  MongoBulkWriteError,
   MongoClientClosedError,
   MongoError,
   MongoErrorLabel,
@@ -34,8 +35,34 @@ export async function translated<T>(operation: () => Promise<T>): Promise<T> {
 }
 
 export function translate(error: unknown): unknown {
-  if (error instanceof SessionsError || !(error instanceof MongoError)) return error;
-  return isUnavailable(error) ? storageUnavailable(error) : error;
+  if (error instanceof SessionsError) return error;
+  if (isSocketError(error)) return storageUnavailable(error);
+  return error instanceof MongoError && isUnavailable(unwrapped(error)) ? storageUnavailable(error) : error;
+}
+
+/**
+ * A connection that breaks in a transaction, before its commit, ends it: it can be run again. The driver says so by a label,
+ * but leaves it out when another connection's break has emptied the pool just before, as it does when a primary dies.
+ */
+export function labelledInTransaction(error: unknown): unknown {
+  if (!(error instanceof MongoError)) return error;
+  const cause = unwrapped(error);
+  if (cause instanceof MongoNetworkError) cause.addErrorLabel(MongoErrorLabel.TransientTransactionError);
+  return cause;
+}
+
+/** The driver makes whatever breaks off a bulk write into an error of the server's. */
+function unwrapped(error: MongoError): MongoError {
+  const cause: unknown = error instanceof MongoBulkWriteError ? error.errorResponse : undefined;
+  return cause instanceof MongoError ? cause : error;
+}
+
+/**
+ * A connection that breaks while a large command is being written: the driver passes on what Node says of the socket, as it is,
+ * or as an error of a bulk write.
+ */
+function isSocketError(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error;
 }
 
 /** Goes by classes, labels and codes, never by the words of a message. */
@@ -89,6 +116,21 @@ const UNAVAILABLE_CODES = new Set([
 
 export function isDuplicateKey(error: unknown): boolean {
   return error instanceof MongoServerError && error.code === 11000;
+}
+
+/** An index cannot be created because of another one, or because another process dropped it meanwhile. */
+export function isIndexConflict(error: unknown): boolean {
+  return error instanceof MongoServerError && INDEX_CONFLICT_CODES.has(Number(error.code));
+}
+
+const INDEX_CONFLICT_CODES = new Set([
+  85, // IndexOptionsConflict
+  86, // IndexKeySpecsConflict
+  276, // IndexBuildAborted
+]);
+
+export function isIndexGone(error: unknown): boolean {
+  return error instanceof MongoServerError && error.code === 27;
 }
 
 export function isLookupNeeded(error: unknown): boolean {

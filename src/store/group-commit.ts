@@ -1,5 +1,5 @@
-import type { Call } from "../domain/call.js";
-import { deadlineExceeded, shuttingDown, storageUnavailable } from "../domain/errors.js";
+import { type Call, lateness, timeLeft } from "../domain/call.js";
+import { shuttingDown, storageUnavailable } from "../domain/errors.js";
 import { OPERATION_TIMEOUT_MS } from "./driver-errors.js";
 import { needsExtras, type Outcome, type SessionChange } from "./transaction.js";
 
@@ -71,11 +71,7 @@ export function createGroupCommit(
     submit<T>(call: Call, change: SessionChange<T>, cost: Cost = { messages: 0, bytes: 0 }) {
       return new Promise<T>((resolve, reject) => {
         if (closed) throw shuttingDown();
-        const patience = setTimeout(
-          () => reject(storageUnavailable(new Error("no turn in time"))),
-          OPERATION_TIMEOUT_MS,
-        );
-        waiting.push({
+        const entry: Entry = {
           call,
           change,
           cost,
@@ -84,7 +80,13 @@ export function createGroupCommit(
             if ("error" in outcome) reject(outcome.error);
             else resolve(outcome.result as T);
           },
-        });
+        };
+        const patience = setTimeout(() => {
+          // Whoever has been told that it failed must not have it made after all, if it was not begun.
+          waiting = waiting.filter((other) => other !== entry);
+          entry.settle({ error: storageUnavailable(new Error("no turn in time")) });
+        }, OPERATION_TIMEOUT_MS);
+        waiting.push(entry);
         pump();
       });
     },
@@ -110,8 +112,9 @@ function nextGroup(waiting: readonly Entry[], busy: ReadonlySet<string>): { grou
   let bytes = 0;
   for (const entry of waiting) {
     const { session } = entry.change;
-    if (entry.call.signal.aborted || entry.call.deadline <= Date.now()) {
-      entry.settle({ error: deadlineExceeded() });
+    const { signal } = entry.call;
+    if (signal.aborted || timeLeft(entry.call) < 1) {
+      entry.settle({ error: signal.aborted ? signal.reason : lateness(entry.call) });
       continue;
     }
     const alone = needsExtras(entry.change);

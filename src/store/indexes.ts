@@ -1,5 +1,6 @@
-import type { IndexDescription } from "mongodb";
+import type { Collection, Db, IndexDescription } from "mongodb";
 import type { Database } from "./database.js";
+import { isIndexConflict, isIndexGone } from "./driver-errors.js";
 
 /**
  * Each query of this service has its index here. Listings read the index in the order that they answer in, so the sort key and
@@ -56,13 +57,75 @@ export const INDEXES = {
   leases: [{ name: "expiry", key: { until: 1 }, expireAfterSeconds: 86_400 }],
 } as const satisfies Record<string, readonly IndexDescription[]>;
 
-/**
- * Creates what is missing; what is there already, and the same, is left alone. Collections are made here, one after the
- * other, and not by the first writes: those may come together, which the Windows build of MongoDB does not survive under Wine.
- */
-export async function ensureIndexes(database: Database): Promise<void> {
-  await database.sessions.createIndexes([...INDEXES.sessions]);
-  await database.messages.createIndexes([...INDEXES.messages]);
-  await database.users.createIndexes([...INDEXES.users]);
-  await database.leases.createIndexes([...INDEXES.leases]);
+/** An index that stands where one of ours is to be, and is another. */
+export interface IndexConflict {
+  readonly collection: string;
+  readonly index: string;
+  /** What the database has there. */
+  readonly found: IndexDescription;
 }
+
+/**
+ * Creates what is missing; what is there already, and the same, is left alone. One of ours that differs, as another version has
+ * made it, is dropped and built anew, each told to `onConflict` before; other indexes stay. Collections are made here, one after
+ * the other, and not by the first writes: those may come together, which the Windows build of MongoDB does not survive under Wine.
+ */
+export async function ensureIndexes(
+  database: Database,
+  onConflict: (conflict: IndexConflict) => void = () => {},
+): Promise<void> {
+  for (const [collection, indexes] of Object.entries(INDEXES)) {
+    await ensureIndexesOf(database.db, collection, indexes, onConflict);
+  }
+}
+
+/** Several processes may do this at a time: one may drop what the other is building, or has just seen. */
+const ATTEMPTS = 5;
+
+async function ensureIndexesOf(
+  db: Db,
+  collection: string,
+  indexes: readonly IndexDescription[],
+  onConflict: (conflict: IndexConflict) => void,
+): Promise<void> {
+  let missing = indexes;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      // The usual case: everything is there, or nothing is.
+      if (missing.length > 0) await db.collection(collection).createIndexes([...missing]);
+      return;
+    } catch (error) {
+      if (!isIndexConflict(error) || attempt === ATTEMPTS) throw error;
+      missing = await dropConflicting(db.collection(collection), indexes, onConflict);
+    }
+  }
+}
+
+/** Drops what is in the way of these indexes; answers those that are to be created then. */
+async function dropConflicting(
+  collection: Collection,
+  indexes: readonly IndexDescription[],
+  onConflict: (conflict: IndexConflict) => void,
+): Promise<IndexDescription[]> {
+  const existing: IndexDescription[] = await collection.listIndexes().toArray();
+  const missing: IndexDescription[] = [];
+  for (const index of indexes) {
+    // Under another name it serves as well, and the database takes no second one.
+    if (existing.some((found) => entries(found) === entries(index) && lifetime(found) === lifetime(index))) continue;
+    missing.push(index);
+    for (const found of existing) {
+      if (found.name !== index.name && entries(found) !== entries(index)) continue;
+      onConflict({ collection: collection.collectionName, index: String(index.name), found });
+      await collection.dropIndex(String(found.name)).catch((error: unknown) => {
+        if (!isIndexGone(error)) throw error;
+      });
+    }
+  }
+  return missing;
+}
+
+/** What is in an index: all that tells two indexes apart to the database. */
+const entries = ({ key, partialFilterExpression, unique, sparse, collation }: IndexDescription): string =>
+  JSON.stringify([Object.entries(key), partialFilterExpression, unique ?? false, sparse ?? false, collation]);
+
+const lifetime = ({ expireAfterSeconds }: IndexDescription): number | undefined => expireAfterSeconds;

@@ -10,14 +10,14 @@ import { readPage } from "./paging.js";
  * document that the caller has read: a message counts only under its session's current epoch.
  */
 export interface MessageStore {
-  get(call: Call, memory: Memory, messageId: string): Promise<MessageRecord | undefined>;
+  get(call: Call, memory: MemoryKey, messageId: string): Promise<MessageRecord | undefined>;
   /** The next messages after a position, in order; none when there are no more. */
   page(call: Call, memory: SessionRecord, listing: MessageListing): Promise<MessageRecord[]>;
   /** Writes a changed message, unless it has changed since it was read. The answer is whether it was written. */
   replace(call: Call, before: MessageRecord, after: ChangeableFields): Promise<boolean>;
 }
 
-export type Memory = Pick<SessionRecord, "_id" | "epoch">;
+export type MemoryKey = Pick<SessionRecord, "_id" | "epoch">;
 
 export interface MessageListing {
   readonly after: number | undefined;
@@ -30,7 +30,8 @@ export type ChangeableFields = Pick<MessageRecord, "metadata" | "tokenCount" | "
 /** What a message must be besides being of its session's current epoch. */
 export const LIVE = { deleted: { $exists: false } } as const;
 
-export function createMessageStore({ messages }: Database): MessageStore {
+export function createMessageStore(database: Database): MessageStore {
+  const { messages } = database;
   return {
     async get(call, { _id: session, epoch }, messageId) {
       const _id = messageKeyOf(epoch, messageId);
@@ -38,7 +39,7 @@ export function createMessageStore({ messages }: Database): MessageStore {
       return found ?? undefined;
     },
     page: (call, { _id: session, epoch, lastSequence }, { after, descending, limit }) =>
-      readPage(messages, call, {
+      readPage(database, messages, call, {
         filter: {
           session,
           epoch,

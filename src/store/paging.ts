@@ -1,33 +1,33 @@
 import type { Collection, Document, Filter } from "mongodb";
 import type { Call } from "../domain/call.js";
-import { bounded } from "./database.js";
+import { bounded, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
-
-/** The largest number of documents that one query reads. */
-export const PAGE_SIZE = 1000;
 
 /**
  * One page of a listing: one query, one batch, no cursor left open. The database cuts a batch at 16 MiB, so a page may be
  * shorter than asked for though more is there; only an empty one is the end.
  */
 export function readPage<R extends Document>(
+  { pages }: Database,
   collection: Collection<R>,
   call: Call,
   query: { filter: Filter<R>; sort: Record<string, 1 | -1>; limit: number; projection?: Document },
 ): Promise<R[]> {
-  return translated(
-    () =>
-      collection
-        .find(query.filter, {
-          sort: query.sort,
-          limit: query.limit,
-          batchSize: query.limit,
-          singleBatch: true,
-          projection: query.projection,
-          signal: call.signal,
-          ...bounded(call),
-        })
-        .toArray() as Promise<R[]>,
+  // One that is under way is not broken off with its call: the driver would drop the connection for it.
+  return pages.take(call.signal, () =>
+    translated(
+      () =>
+        collection
+          .find(query.filter, {
+            sort: query.sort,
+            limit: query.limit,
+            batchSize: query.limit,
+            singleBatch: true,
+            projection: query.projection,
+            ...bounded(call),
+          })
+          .toArray() as Promise<R[]>,
+    ),
   );
 }
 

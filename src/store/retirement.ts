@@ -1,6 +1,6 @@
-import type { Filter } from "mongodb";
+import type { Filter, UpdateFilter } from "mongodb";
 import { keyRange } from "../domain/keys.js";
-import type { MessageRecord, RetiredEpoch, SessionRecord, UserRecord } from "../domain/records.js";
+import type { MessageRecord, RetiredEpoch, SessionRecord, UserRecord, UserTask } from "../domain/records.js";
 import { unclaimed } from "../domain/session.js";
 import type { Database } from "./database.js";
 import { OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
@@ -24,8 +24,8 @@ export interface Retirement {
   retireSessionsOf(user: UserRecord): Promise<void>;
   /** Ends the retirement of a deleted user: the TTL index may erase them once all their sessions carry their time too. */
   release(user: UserRecord): Promise<void>;
-  /** Erases the document of a user whose erasure has begun. */
-  eraseUser(user: string): Promise<void>;
+  /** Erases the document of a user, at the end of this erasure of theirs. */
+  eraseUser(user: string, task: UserTask): Promise<void>;
 }
 
 const BATCH = 1000;
@@ -76,14 +76,7 @@ export function createRetirement(database: Database): Retirement {
         const doneTo = batch.at(-1)?.sequence ?? entry.doneTo;
         return [{ ...entry, doneTo, ...(task === "unmark" && { claimTime: found.now }) }];
       });
-      const goes = rest.length === 0 && found.deleted && !found.purging;
-      await sessions.updateOne(
-        { _id: session },
-        rest.length > 0
-          ? { $set: { retired: rest } }
-          : { $unset: { retired: true }, ...(goes && { $set: { expireAt: found.purgeTime } }) },
-        { session: tx },
-      );
+      await sessions.updateOne({ _id: session }, withWorkList(found, rest), { session: tx });
       const nothingLeft = complete && (task === "unmark" || rest.length === 0);
       return nothingLeft ? "done" : "more";
     });
@@ -110,9 +103,14 @@ export function createRetirement(database: Database): Retirement {
         const { deletedCount } = await translated(() => sessions.deleteOne(unchanged));
         if (deletedCount === 1) return erased;
       }
-      const done = { retired: { task: "erase" as const, epoch: { $in: condemned.map(({ epoch }) => epoch) } } };
-      await translated(() => sessions.updateOne({ _id: session }, { $pull: done }));
-      await translated(() => sessions.updateOne({ _id: session, retired: [] }, { $unset: { retired: true } }));
+      const isDone = ({ task, epoch }: RetiredEpoch): boolean =>
+        task === "erase" && condemned.some((entry) => entry.epoch === epoch);
+      await transaction(database, Date.now() + OPERATION_TIMEOUT_MS, async (tx) => {
+        const now = await sessions.findOne({ _id: session }, { session: tx });
+        if (!now?.retired?.some(isDone)) return;
+        const rest = now.retired.filter((entry) => !isDone(entry));
+        await sessions.updateOne({ _id: session }, withWorkList(now, rest), { session: tx });
+      });
       return erased;
     },
     eraseMessages(project, deletedUpTo) {
@@ -145,9 +143,9 @@ export function createRetirement(database: Database): Retirement {
           { $set: { expireAt: user.purgeTime, version: user.version + 1 }, $unset: { task: true } },
         );
       }),
-    eraseUser: (user) =>
+    eraseUser: (user, { kind, epoch }) =>
       translated(async () => {
-        await users.deleteOne({ _id: user, "task.kind": "purge" });
+        await users.deleteOne({ _id: user, "task.kind": kind, "task.epoch": epoch });
       }),
   };
 
@@ -162,6 +160,16 @@ export function createRetirement(database: Database): Retirement {
       if (found.length < BATCH) return erased;
     }
   }
+}
+
+/** A session's work list after a step. When it is empty, a deleted session may go: the TTL index erases it at its time. */
+function withWorkList(
+  { deleted, purging, purgeTime }: Pick<SessionRecord, "deleted" | "purging" | "purgeTime">,
+  rest: readonly RetiredEpoch[],
+): UpdateFilter<SessionRecord> {
+  if (rest.length > 0) return { $set: { retired: rest } };
+  const mayGo = deleted && !purging && purgeTime;
+  return { $unset: { retired: true }, ...(mayGo && { $set: { expireAt: purgeTime } }) };
 }
 
 function isAbandoned({ claimTime }: RetiredEpoch, now: Date): boolean {

@@ -42,19 +42,22 @@ export function isVisible({ deleted, purging }: SessionRecord, showDeleted = fal
   return !purging && (!deleted || showDeleted);
 }
 
-/** Summaries can be large and are no part of a session's own answer. */
-const WITHOUT_SUMMARY = { summary: 0 };
+/** What can be large and is no part of a session's own answer. */
+const AS_ANSWERED = { summary: 0, terms: 0, retired: 0 };
 
-export function createSessionReader({ sessions }: Database): SessionReader {
+export function createSessionReader(database: Database): SessionReader {
+  const { sessions } = database;
   return {
     async get(call, key, showDeleted = false) {
-      const found = await translated(() => sessions.findOne({ _id: key }, bounded(call)));
+      const found = await translated(() =>
+        sessions.findOne({ _id: key }, { projection: AS_ANSWERED, ...bounded(call) }),
+      );
       return found !== null && isVisible(found, showDeleted) ? found : undefined;
     },
     getMany: (call, keys) =>
       translated(() =>
         sessions
-          .find({ _id: { $in: [...keys] }, deleted: false }, { projection: WITHOUT_SUMMARY, ...bounded(call) })
+          .find({ _id: { $in: [...keys] }, deleted: false }, { projection: AS_ANSWERED, ...bounded(call) })
           .toArray(),
       ),
     isCurrent: async (call, { _id, epoch }) =>
@@ -62,11 +65,11 @@ export function createSessionReader({ sessions }: Database): SessionReader {
         sessions.findOne({ _id, epoch, deleted: false }, { projection: { _id: 1 }, ...bounded(call) }),
       )) !== null,
     page: (call, listing, after, limit) =>
-      readPage(sessions, call, {
+      readPage(database, sessions, call, {
         filter: filterOf(listing, after),
         sort: listing.descending ? { [listing.order]: -1, _id: -1 } : { [listing.order]: 1, _id: 1 },
         limit,
-        projection: WITHOUT_SUMMARY,
+        projection: AS_ANSWERED,
       }),
   };
 }

@@ -1,11 +1,17 @@
 import type { AnyBulkWriteOperation, ClientSession } from "mongodb";
 import { type Decide, type Decision, LookupNeeded, type SessionState } from "../domain/decision.js";
-import { SessionsError, storageUnavailable } from "../domain/errors.js";
+import { storageUnavailable } from "../domain/errors.js";
 import { messageKeyOf } from "../domain/keys.js";
 import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
 import { changes } from "./changes.js";
 import type { Database } from "./database.js";
-import { isDuplicateKey, isLookupNeeded, OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
+import {
+  isDuplicateKey,
+  isLookupNeeded,
+  labelledInTransaction,
+  OPERATION_TIMEOUT_MS,
+  translated,
+} from "./driver-errors.js";
 
 /** One call's change of one session: what has to be read for its decision, and the decision. */
 export interface SessionChange<T> {
@@ -33,7 +39,7 @@ const MAX_ATTEMPTS = 8;
 
 /**
  * Runs a group of changes in one transaction: reads all that they need, decides one after the other, writes. A change
- * whose decision throws a domain error fails alone and changes nothing. Anything else that goes wrong fails the group, and nothing
+ * whose decision throws fails alone and changes nothing. Anything else that goes wrong fails the group, and nothing
  * is written; after UNAVAILABLE the transaction may have been committed all the same.
  *
  * As every change of a session writes its document, the database orders changes that race: the later one sees a
@@ -68,10 +74,14 @@ export function transaction<T>(
 ): Promise<T> {
   return translated(() =>
     client.withSession({ defaultTransactionOptions: { readConcern: { level: "snapshot" } } }, (session) =>
-      session.withTransaction((tx) => {
+      session.withTransaction(async (tx) => {
         // The driver's own bound, 120 s, is not what callers wait.
         if (Date.now() > giveUpAt) throw storageUnavailable(new Error("too many write conflicts"));
-        return run(tx);
+        try {
+          return await run(tx);
+        } catch (error) {
+          throw labelledInTransaction(error);
+        }
       }),
     ),
   );
@@ -127,7 +137,12 @@ export function needsExtras({ newest, unmarkedCount, epochs }: SessionChange<unk
 /** The sessions with the database's clock: all times that decide about erasure go by it. */
 async function readSessions(database: Database, tx: ClientSession, keys: string[]) {
   const found = database.sessions.aggregate<SessionRecord & { now: Date }>(
-    [{ $match: { _id: { $in: keys } } }, { $set: { now: "$$NOW" } }],
+    // Of a summary, which can be large, no more than that there is one: that is enough to take it away.
+    [
+      { $match: { _id: { $in: keys } } },
+      { $set: { now: "$$NOW" } },
+      { $unset: ["summary.content", "summary.metadata"] },
+    ],
     { session: tx },
   );
   const sessions = new Map<string, { record: SessionRecord; now: Date }>();
@@ -197,7 +212,7 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
       unmarkedCount: 0,
       epochs: [],
       ...reading.extras.get(change.session),
-      now: reading.sessions.get(change.session)?.now ?? new Date(),
+      now: reading.sessions.get(change.session)?.now ?? database.now(),
     };
   };
 
@@ -221,10 +236,9 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
         apply(decision);
         return { result: decision.result };
       } catch (error) {
-        // Reading more makes the whole group anew; when all has been read already, the decision is at fault.
+        // Reading more makes the whole group anew; whatever else a decision throws concerns its own call alone.
         if (error instanceof LookupNeeded && !thorough) throw error;
-        if (error instanceof SessionsError) return { error };
-        throw error;
+        return { error };
       }
     },
     async write(tx) {

@@ -26,13 +26,14 @@ export interface UserStore {
   finish(key: string, task: UserTask): Promise<void>;
 }
 
-export function createUserStore({ users }: Database): UserStore {
+export function createUserStore(database: Database): UserStore {
+  const { users } = database;
   return {
     async get(call, key) {
       return (await translated(() => users.findOne({ _id: key }, bounded(call)))) ?? undefined;
     },
     page: (call, after, limit) =>
-      readPage(users, call, {
+      readPage(database, users, call, {
         filter: {
           project: call.project,
           deleted: false,
@@ -61,7 +62,8 @@ export function createUserStore({ users }: Database): UserStore {
         const update = found && after && changes(before as UserRecord, after);
         if (!update) return after;
         // Sessions that come and go move sessionCount without a new version; only a deletion and its opposite set it.
-        const unchanged = { _id: key, version: found.version };
+        const setsCount = found.deleted !== after.deleted;
+        const unchanged = { _id: key, version: found.version, ...(setsCount && { sessionCount: found.sessionCount }) };
         const { matchedCount } = await translated(() => users.updateOne(unchanged, update, bounded(call)));
         if (matchedCount === 1) return after;
       }

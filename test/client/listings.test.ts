@@ -5,8 +5,7 @@ import { startServer } from "../../src/server.js";
 import { openDatabase } from "../../src/store/database.js";
 import { eventually } from "../support/eventually.js";
 import { LIMITS, startService, type TestService } from "../support/service.js";
-import { startProxy } from "./proxy.js";
-import { addMessages, clientTo, collect, failure } from "./support.js";
+import { addMessages, clientTo, collect, failure, proxyTo } from "./support.js";
 
 let service: TestService;
 const databaseName = `test-client-listings-${process.pid}`;
@@ -22,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => service.stop());
 
 test("a listing goes on where its connection was cut, again and again", async () => {
-  const proxy = await startProxy(service.address);
+  const proxy = await proxyTo(service.address);
   proxy.cutAfterBytes = 100_000;
   const client = clientTo(proxy.address, { retries: { maxRetries: 3 } });
   const messages = await collect(client.listMessages({ sessionId: "long", chunkSize: 20 }));
@@ -31,7 +30,7 @@ test("a listing goes on where its connection was cut, again and again", async ()
 });
 
 test("the limit holds across connections", async () => {
-  const proxy = await startProxy(service.address);
+  const proxy = await proxyTo(service.address);
   proxy.cutAfterBytes = 100_000;
   const client = clientTo(proxy.address);
   const { items, nextCursor } = await client.listMessages({ sessionId: "long", limit: 2001, chunkSize: 50 }).page();
@@ -42,7 +41,7 @@ test("the limit holds across connections", async () => {
 });
 
 test("a listing that makes no progress gives up", async () => {
-  const proxy = await startProxy(service.address);
+  const proxy = await proxyTo(service.address);
   proxy.cutAfterBytes = 200;
   const client = clientTo(proxy.address, { retries: { maxRetries: 2 } });
   expect((await failure(collect(client.listMessages({ sessionId: "long" })))).code).toBe("UNAVAILABLE");
@@ -52,7 +51,7 @@ test("a listing goes on at another process when the service shuts down", async (
   const name = `${databaseName}-two`;
   const [first, second] = [await startService({ databaseName: name }), await startService({ databaseName: name })];
   onTestFinished(() => second.stop());
-  const proxy = await startProxy(first.address);
+  const proxy = await proxyTo(first.address);
   const client = clientTo(proxy.address);
   const metadata = { fill: "x".repeat(20_000) };
   await Promise.all(numbers(300).map((n) => client.createSession({ sessionId: `s${n}`, metadata })));
@@ -63,7 +62,7 @@ test("a listing goes on at another process when the service shuts down", async (
   for await (const { sessionId } of client.listSessions({ chunkSize: 5 })) {
     seen.push(sessionId);
     if (seen.length !== 7) continue;
-    proxy.target = second.address;
+    proxy.target = `tcp://${second.address}`;
     // Not first.stop(): it drops the database, which both share.
     await first.server.stop();
   }
@@ -87,7 +86,7 @@ test("a slow consumer pauses the stream, and leaving the loop cancels the call",
     { host: "127.0.0.1", port: 0 },
   );
   onTestFinished(() => server.stop());
-  const proxy = await startProxy(server.address);
+  const proxy = await proxyTo(server.address);
   const client = clientTo(proxy.address);
   for (const n of numbers(60)) {
     await client.addMemory({
@@ -124,8 +123,8 @@ test("a listing ends with its signal and its deadline", async () => {
   })();
   expect(await failure(aborted)).toMatchObject({ code: "CANCELLED", cause: "enough" });
 
-  const proxy = await startProxy(service.address);
-  proxy.mute = true;
+  const proxy = await proxyTo(service.address);
+  await proxy.become("lose-answers");
   const late = clientTo(proxy.address).listMessages({ sessionId: "long" }, { deadlineMs: 100 });
   expect((await failure(collect(late))).code).toBe("DEADLINE_EXCEEDED");
 });

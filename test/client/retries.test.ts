@@ -6,8 +6,7 @@ import { POLICIES } from "../../src/client/policies.js";
 import { delayMs } from "../../src/client/retries.js";
 import { eventually } from "../support/eventually.js";
 import { startService, type TestService } from "../support/service.js";
-import { startProxy } from "./proxy.js";
-import { clientTo, failure } from "./support.js";
+import { clientTo, failure, proxyTo } from "./support.js";
 
 let service: TestService;
 beforeAll(async () => {
@@ -16,15 +15,15 @@ beforeAll(async () => {
 afterAll(() => service.stop());
 
 test("an addMemory whose answer was lost is tried again and adds once", async () => {
-  const proxy = await startProxy(service.address);
+  const proxy = await proxyTo(service.address);
   const client = clientTo(proxy.address);
   await client.getMemory({ sessionId: "lost" });
-  proxy.mute = true;
+  await proxy.become("lose-answers");
   const adding = client.addMemory({ sessionId: "lost", messages: [{ content: "a" }, { content: "b" }] });
   const stored = async () => (await service.memory.getMemory({ sessionId: "lost" })).messages;
   await eventually("the messages are stored", async () => (await stored()).length === 2);
-  proxy.mute = false;
-  proxy.cut();
+  await proxy.become("forward");
+  proxy.breakConnections();
   const added = await adding;
   expect(added.sessionCreated).toBe(true);
   expect(added.messages.map(({ messageId }) => messageId)).toEqual((await stored()).map(({ messageId }) => messageId));
@@ -32,23 +31,23 @@ test("an addMemory whose answer was lost is tried again and adds once", async ()
 });
 
 test("a createSession whose answer was lost is not tried again", async () => {
-  const proxy = await startProxy(service.address);
+  const proxy = await proxyTo(service.address);
   const client = clientTo(proxy.address);
   await client.getMemory({ sessionId: "once" });
-  proxy.mute = true;
+  await proxy.become("lose-answers");
   const outcome = failure(client.createSession({ sessionId: "once" }));
   await eventually("the session is there", async () => {
     const { sessions } = await service.sessions.batchGetSessions({ sessionIds: ["once"] });
     return sessions.length === 1;
   });
-  proxy.mute = false;
-  proxy.cut();
+  await proxy.become("forward");
+  proxy.breakConnections();
   expect(await outcome).toMatchObject({ code: "UNAVAILABLE", reason: undefined });
   expect(proxy.connections).toBe(1);
 });
 
 test("tries are bounded", async () => {
-  const proxy = await startProxy(service.address);
+  const proxy = await proxyTo(service.address);
   proxy.cutAfterBytes = 1;
   const client = clientTo(proxy.address, { retries: { maxRetries: 2 }, deadlineMs: 30_000 });
   expect((await failure(client.getSession({ sessionId: "s" }))).code).toBe("UNAVAILABLE");
@@ -57,7 +56,7 @@ test("tries are bounded", async () => {
 });
 
 test("no retry goes beyond the deadline", async () => {
-  const proxy = await startProxy(service.address);
+  const proxy = await proxyTo(service.address);
   proxy.cutAfterBytes = 1;
   const client = clientTo(proxy.address, { retries: { maxRetries: 1000, maxDelayMs: 50 } });
   const started = performance.now();
@@ -67,8 +66,8 @@ test("no retry goes beyond the deadline", async () => {
 });
 
 test("a call ends with its deadline, its signal and its client", async () => {
-  const proxy = await startProxy(service.address);
-  proxy.mute = true;
+  const proxy = await proxyTo(service.address);
+  await proxy.become("lose-answers");
   const client = clientTo(proxy.address);
   expect(await failure(client.getSession({ sessionId: "s" }, { deadlineMs: 100 }))).toMatchObject({
     code: "DEADLINE_EXCEEDED",

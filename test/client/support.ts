@@ -1,11 +1,19 @@
 import { onTestFinished } from "vitest";
 import { type ClientOptions, createClient, type SessionsClient, SessionsClientError } from "../../src/client/index.js";
+import { startProxy, type TcpProxy } from "../support/proxy.js";
 
 /** A client that is closed at the end of the test. Its retries are quick, for the service is near. */
 export function clientTo(address: string, options: Omit<ClientOptions, "address"> = {}): SessionsClient {
   const client = createClient({ address, ...options, retries: { initialDelayMs: 5, ...options.retries } });
   onTestFinished(() => client.close());
   return client;
+}
+
+/** A proxy in front of a service, which is stopped at the end of the test. */
+export async function proxyTo(address: string): Promise<TcpProxy> {
+  const proxy = await startProxy(`tcp://${address}`);
+  onTestFinished(() => proxy.stop());
+  return proxy;
 }
 
 /** How a call fails. Throws when it succeeds, or fails with anything but the client's own error. */

@@ -145,3 +145,13 @@ test("a cursor outlives the session and the messages that it points to", async (
   const [rest] = await service.sessions.listSessions({ metadata: { tag }, cursor: page?.nextCursor });
   expect(rest?.sessions.map((session) => session.sessionId)).toEqual(ids.slice(1));
 });
+
+test("a cursor in the messages of a session that was erased and made anew is none", async () => {
+  const sessionId = newId();
+  await service.memory.addMemory({ sessionId, messages: texts("a", "b", "c") });
+  const [first] = await service.memory.listMessages({ sessionId, chunkSize: 1 });
+  await service.sessions.purgeSession({ sessionId });
+  await service.memory.addMemory({ sessionId, messages: texts("d", "e", "f") });
+  const stale = service.memory.listMessages({ sessionId, cursor: first?.nextCursor });
+  expect(await refusal(stale)).toEqual(invalidCursor);
+});

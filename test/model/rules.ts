@@ -176,7 +176,10 @@ export class Rules {
     const known = found && !found.deleted ? this.#known(found, call.messages) : [];
     const [first] = known;
     if (first) {
-      const isSame = known.every((message, place) => message?.says === call.messages[place]?.says);
+      const isSame = known.every(
+        (message, place) =>
+          message?.says === call.messages[place]?.says && message?.sequence === first.sequence + place,
+      );
       refuseIf([!isSame, "ALREADY_EXISTS MESSAGE_ID_CONFLICT"]);
       const isRetry =
         known.length === first.call.size &&

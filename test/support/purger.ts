@@ -5,13 +5,14 @@ import { createGroupCommit } from "../../src/store/group-commit.js";
 import { createRetirement } from "../../src/store/retirement.js";
 import { applyChanges } from "../../src/store/transaction.js";
 import { createUserStore } from "../../src/store/users.js";
-import { createWork } from "../../src/store/work.js";
+import { createWork, type Work } from "../../src/store/work.js";
 
 /**
  * The purger of one more process on a database, which makes a pass only when it is told to. Its clock goes ahead of the
- * database's by `clockAheadMs`, as if that much time had passed since everything was deleted.
+ * database's by `clockAheadMs`, as if that much time had passed since everything was deleted. `ownWork` has it find its work in
+ * another way.
  */
-export function createTestPurger(database: Database, clockAheadMs = 0): Purger {
+export function createTestPurger(database: Database, clockAheadMs = 0, ownWork: Partial<Work> = {}): Purger {
   const changes = createGroupCommit((group) => applyChanges(database, group));
   const retirement = createRetirement(database);
   const work = createWork(database);
@@ -19,7 +20,7 @@ export function createTestPurger(database: Database, clockAheadMs = 0): Purger {
     changes,
     users: createUserStore(database),
     retirement,
-    work: { ...work, now: async () => new Date((await work.now()).getTime() + clockAheadMs) },
+    work: { ...work, now: async () => new Date((await work.now()).getTime() + clockAheadMs), ...ownWork },
     restoreSession: createRestoreSession({ changes, retirement }),
     takeTurn: async () => true,
     intervalMs: 2 ** 30,

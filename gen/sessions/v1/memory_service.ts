@@ -69,8 +69,9 @@ export interface AddMemoryRequest {
     | { [key: string]: any }
     | undefined;
   /**
-   * Optional. The sequence of the session's newest message that the caller has seen; 0: the session has had none yet. When
-   * others have added since, the call is ABORTED (SEQUENCE_MISMATCH) and adds nothing. Negative is INVALID_ARGUMENT.
+   * Optional. The last sequence that the session has given, 0 when it has given none yet: that of its newest message, also of one
+   * that was deleted or cleared since. When it is another, the call is ABORTED (SEQUENCE_MISMATCH), adds nothing, and the
+   * error's metadata has the right one as `last_sequence`. Negative is INVALID_ARGUMENT.
    */
   expectedLastSequence?: number | undefined;
 }
@@ -1681,7 +1682,9 @@ export const MemoryServiceService = {
    *
    * Retrying a call with the same message ids changes nothing and answers the same. An id that is there with another
    * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
-   * is enough to make the whole call safe to retry; without any, a retry adds the messages again.
+   * is enough to make the whole call safe to retry; without any, a retry adds the messages again. Ids are remembered as long
+   * as their messages are in the session's memory, deleted ones until they are erased: after the memory was cleared, deleted
+   * or purged, the same call adds again. What UpdateMessage has changed is not compared.
    *
    * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH).
    */
@@ -1803,7 +1806,9 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    *
    * Retrying a call with the same message ids changes nothing and answers the same. An id that is there with another
    * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
-   * is enough to make the whole call safe to retry; without any, a retry adds the messages again.
+   * is enough to make the whole call safe to retry; without any, a retry adds the messages again. Ids are remembered as long
+   * as their messages are in the session's memory, deleted ones until they are erased: after the memory was cleared, deleted
+   * or purged, the same call adds again. What UpdateMessage has changed is not compared.
    *
    * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH).
    */
@@ -1858,7 +1863,9 @@ export interface MemoryServiceClient extends Client {
    *
    * Retrying a call with the same message ids changes nothing and answers the same. An id that is there with another
    * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
-   * is enough to make the whole call safe to retry; without any, a retry adds the messages again.
+   * is enough to make the whole call safe to retry; without any, a retry adds the messages again. Ids are remembered as long
+   * as their messages are in the session's memory, deleted ones until they are erased: after the memory was cleared, deleted
+   * or purged, the same call adds again. What UpdateMessage has changed is not compared.
    *
    * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH).
    */

@@ -159,7 +159,7 @@ export interface PurgeSessionRequest {
 
 /** PurgeSessionResponse is the response of PurgeSession. */
 export interface PurgeSessionResponse {
-  /** Output only. How many messages were erased, those that had been soft-deleted before included. */
+  /** Output only. How many messages this call erased, those that had been soft-deleted before included. */
   purgedMessages: number;
 }
 
@@ -1481,7 +1481,8 @@ export const SessionServiceService = {
   },
   /**
    * PurgeSession erases the session and all its memory now, live or soft-deleted. Nothing can be recovered. A missing
-   * session is NOT_FOUND (SESSION_NOT_FOUND).
+   * session is NOT_FOUND (SESSION_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service by
+   * itself.
    */
   purgeSession: {
     path: "/sessions.v1.SessionService/PurgeSession" as const,
@@ -1555,7 +1556,8 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
   undeleteSession: handleUnaryCall<UndeleteSessionRequest, UndeleteSessionResponse>;
   /**
    * PurgeSession erases the session and all its memory now, live or soft-deleted. Nothing can be recovered. A missing
-   * session is NOT_FOUND (SESSION_NOT_FOUND).
+   * session is NOT_FOUND (SESSION_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service by
+   * itself.
    */
   purgeSession: handleUnaryCall<PurgeSessionRequest, PurgeSessionResponse>;
   /**
@@ -1695,7 +1697,8 @@ export interface SessionServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * PurgeSession erases the session and all its memory now, live or soft-deleted. Nothing can be recovered. A missing
-   * session is NOT_FOUND (SESSION_NOT_FOUND).
+   * session is NOT_FOUND (SESSION_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service by
+   * itself.
    */
   purgeSession(
     request: PurgeSessionRequest,

@@ -124,9 +124,12 @@ export interface PurgeUserRequest {
 
 /** PurgeUserResponse is the response of PurgeUser. */
 export interface PurgeUserResponse {
-  /** Output only. How many sessions were erased, those that had been soft-deleted before included. */
+  /**
+   * Output only. How many sessions this call erased, those that had been soft-deleted before included. What others erased at the
+   * same time, such as a call that this one repeats, is not counted.
+   */
   purgedSessions: number;
-  /** Output only. How many messages were erased, those that had been soft-deleted before included. */
+  /** Output only. How many messages this call erased, those that had been soft-deleted before included. */
   purgedMessages: number;
 }
 
@@ -1171,8 +1174,10 @@ export const UserServiceService = {
   /**
    * UndeleteUser makes a soft-deleted user live again. Their sessions come back only with `restore_sessions`.
    *
-   * A live user is ALREADY_EXISTS (USER_NOT_DELETED), a purged or unknown one NOT_FOUND (USER_NOT_FOUND). Sessions whose
-   * memory is already being erased are FAILED_PRECONDITION (MEMORY_NOT_RESTORABLE); the user can be undeleted without them.
+   * A live user is ALREADY_EXISTS (USER_NOT_DELETED), a purged or unknown one NOT_FOUND (USER_NOT_FOUND). When the memory of some
+   * sessions is already being erased, the answer is FAILED_PRECONDITION (MEMORY_NOT_RESTORABLE): the user is live then, and so are
+   * all other sessions, but those stay deleted. After another error the service goes on restoring by itself, and a retry is
+   * ALREADY_EXISTS.
    */
   undeleteUser: {
     path: "/sessions.v1.UserService/UndeleteUser" as const,
@@ -1186,7 +1191,8 @@ export const UserServiceService = {
   },
   /**
    * PurgeUser erases the user with all their sessions and memory now, live or soft-deleted. Nothing can be recovered. A
-   * missing user is NOT_FOUND (USER_NOT_FOUND).
+   * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service
+   * by itself.
    */
   purgeUser: {
     path: "/sessions.v1.UserService/PurgeUser" as const,
@@ -1234,13 +1240,16 @@ export interface UserServiceServer extends UntypedServiceImplementation {
   /**
    * UndeleteUser makes a soft-deleted user live again. Their sessions come back only with `restore_sessions`.
    *
-   * A live user is ALREADY_EXISTS (USER_NOT_DELETED), a purged or unknown one NOT_FOUND (USER_NOT_FOUND). Sessions whose
-   * memory is already being erased are FAILED_PRECONDITION (MEMORY_NOT_RESTORABLE); the user can be undeleted without them.
+   * A live user is ALREADY_EXISTS (USER_NOT_DELETED), a purged or unknown one NOT_FOUND (USER_NOT_FOUND). When the memory of some
+   * sessions is already being erased, the answer is FAILED_PRECONDITION (MEMORY_NOT_RESTORABLE): the user is live then, and so are
+   * all other sessions, but those stay deleted. After another error the service goes on restoring by itself, and a retry is
+   * ALREADY_EXISTS.
    */
   undeleteUser: handleUnaryCall<UndeleteUserRequest, UndeleteUserResponse>;
   /**
    * PurgeUser erases the user with all their sessions and memory now, live or soft-deleted. Nothing can be recovered. A
-   * missing user is NOT_FOUND (USER_NOT_FOUND).
+   * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service
+   * by itself.
    */
   purgeUser: handleUnaryCall<PurgeUserRequest, PurgeUserResponse>;
   /**
@@ -1328,8 +1337,10 @@ export interface UserServiceClient extends Client {
   /**
    * UndeleteUser makes a soft-deleted user live again. Their sessions come back only with `restore_sessions`.
    *
-   * A live user is ALREADY_EXISTS (USER_NOT_DELETED), a purged or unknown one NOT_FOUND (USER_NOT_FOUND). Sessions whose
-   * memory is already being erased are FAILED_PRECONDITION (MEMORY_NOT_RESTORABLE); the user can be undeleted without them.
+   * A live user is ALREADY_EXISTS (USER_NOT_DELETED), a purged or unknown one NOT_FOUND (USER_NOT_FOUND). When the memory of some
+   * sessions is already being erased, the answer is FAILED_PRECONDITION (MEMORY_NOT_RESTORABLE): the user is live then, and so are
+   * all other sessions, but those stay deleted. After another error the service goes on restoring by itself, and a retry is
+   * ALREADY_EXISTS.
    */
   undeleteUser(
     request: UndeleteUserRequest,
@@ -1348,7 +1359,8 @@ export interface UserServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * PurgeUser erases the user with all their sessions and memory now, live or soft-deleted. Nothing can be recovered. A
-   * missing user is NOT_FOUND (USER_NOT_FOUND).
+   * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service
+   * by itself.
    */
   purgeUser(
     request: PurgeUserRequest,
