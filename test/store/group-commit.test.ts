@@ -200,7 +200,7 @@ describe("a call is not made", () => {
     expect(groups[1]?.names).toEqual(["s3"]);
     await groups[1]?.commit();
     expect(await other).toBe("s3");
-    expect(await submit({ name: "t1", deadline })).toBe("DEADLINE_EXCEEDED");
+    expect(await submit({ name: "t1", deadline, late: deadlineExceeded() })).toBe("DEADLINE_EXCEEDED");
     expect(groups).toHaveLength(2);
   });
 
