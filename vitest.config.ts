@@ -1,10 +1,12 @@
-import { defineConfig } from "vitest/config";
+import { configDefaults, defineConfig } from "vitest/config";
 
 // vitest reads the default export of this file; nowhere else is there one.
 // biome-ignore lint/style/noDefaultExport: see above
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    // They take minutes: npm run test:faults.
+    exclude: [...configDefaults.exclude, "test/faults/**"],
     globalSetup: ["test/support/global-setup.ts"],
     // Generous, for a machine that runs the database, the service and all test files on two cores.
     testTimeout: 60_000,

@@ -13,6 +13,7 @@ import { adapt } from "./rpc/adapter.js";
 import { type AdmissionLimits, admission } from "./rpc/admission.js";
 import { ownStatuses } from "./rpc/own-statuses.js";
 import { createStandardServices } from "./rpc/standard-services.js";
+import { createTurns } from "./rpc/turns.js";
 import { createMemoryService } from "./services/memory.js";
 import { createPurgeService } from "./services/purge.js";
 import { createPurger } from "./services/purger.js";
@@ -53,6 +54,12 @@ export interface RunningServer {
 /** When the grace is over: how long the answers that say so have to get out, and then what is left to end. */
 const LAST_ANSWERS_MS = 500;
 
+/**
+ * How many chunks of streams are made at a time, which is less than there are connections to the database: a thousand who list
+ * must not keep those waiting who ask for little, and who has left the queue costs nothing more.
+ */
+const CHUNKS_AT_A_TIME = 8;
+
 /** Methods whose work grows with what is stored. Each of their steps is bounded; the whole is as long as its caller waits. */
 const UNBOUNDED = new Set([
   "undeleteSession",
@@ -88,7 +95,13 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const stopAll = new AbortController();
   // Every call listens to them; Node takes more than ten listeners for a leak.
   setMaxListeners(0, stopStreams.signal, stopAll.signal);
-  const options = { log, stopStreams: stopStreams.signal, stopAll: stopAll.signal, unbounded: UNBOUNDED };
+  const options = {
+    log,
+    stopStreams: stopStreams.signal,
+    stopAll: stopAll.signal,
+    unbounded: UNBOUNDED,
+    chunkTurns: createTurns(CHUNKS_AT_A_TIME),
+  };
   const server = new Server({
     interceptors: [ownStatuses, admission(deps.limits, isOurs, log)],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,

@@ -17,6 +17,7 @@ import { deadlineExceeded, shuttingDown, storageUnavailable } from "../domain/er
 import { DEFAULT_PROJECT } from "../domain/keys.js";
 import { type Decoded, decoding } from "./decoding.js";
 import { toStatus } from "./status.js";
+import type { Turns } from "./turns.js";
 
 /**
  * Between async functions or async generators and grpc-js handlers: each call gets its signal and deadline, whatever is
@@ -33,6 +34,8 @@ export interface AdapterOptions {
   readonly stopStreams: AbortSignal;
   /** Ends what is still under way, when aborted. */
   readonly stopAll: AbortSignal;
+  /** Whose turn it is to make the next chunk of a stream. */
+  readonly chunkTurns: Turns;
   /** Names of methods whose work grows with what is stored: only their steps are bounded in time, not the whole. */
   readonly unbounded: ReadonlySet<string>;
 }
@@ -98,7 +101,7 @@ function streaming(
   return (stream) => {
     const context = open(stream, path, Number.POSITIVE_INFINITY, [options.stopStreams, options.stopAll], options.log);
     execute(context, stream.request, (request) =>
-      pipe(run(request, context.call) as AsyncGenerator<unknown, void>, responseSerialize, stream, context),
+      pipe(run(request, context.call) as AsyncGenerator<unknown, void>, responseSerialize, stream, context, options),
     ).then(
       () => {
         context.end(codes.OK);
@@ -125,11 +128,15 @@ async function pipe(
   serialize: (chunk: unknown) => Buffer,
   stream: ServerWritableStream<unknown, Buffer>,
   context: Context,
+  { chunkTurns }: AdapterOptions,
 ): Promise<void> {
   const { signal } = context.call;
   try {
     for (;;) {
-      const next = await context.within(chunks.next(), LIMIT_MS);
+      const next = await context.within(
+        chunkTurns.take(signal, () => chunks.next()),
+        LIMIT_MS,
+      );
       if (next.done) return;
       if (!stream.write(serialize(next.value))) await once(stream, "drain", { signal });
     }

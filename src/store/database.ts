@@ -5,15 +5,11 @@ import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records
 import { OPERATION_TIMEOUT_MS, translate, translated } from "./driver-errors.js";
 import { ensureIndexes, type IndexConflict } from "./indexes.js";
 import type { LeaseRecord } from "./lease.js";
-import { createTurns, type Turns } from "./turns.js";
 
 const CLOSE_PATIENCE_MS = 1_000;
 
 /** More connections gain nothing and cost the database: its CPU and everybody's p99. */
 const POOL_SIZE = 20;
-
-/** How many of them listings may have at a time: a thousand who list must not keep those waiting who ask for little. */
-const LISTING_POOL_SIZE = 8;
 
 export interface Database {
   readonly client: MongoClient;
@@ -22,8 +18,6 @@ export interface Database {
   readonly messages: Collection<MessageRecord>;
   readonly users: Collection<UserRecord>;
   readonly leases: Collection<LeaseRecord>;
-  /** Whose turn it is to read a page of a listing. */
-  readonly pages: Turns;
   /**
    * Creates the indexes that are missing, and replaces those that differ, telling of each. Throws UNAVAILABLE while the database
    * is away.
@@ -65,7 +59,6 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
     messages: db.collection("messages"),
     users: db.collection("users"),
     leases: db.collection("leases"),
-    pages: createTurns(LISTING_POOL_SIZE),
     async prepare(onConflict) {
       // However long the indexes take.
       await ensureIndexes(database, onConflict).catch((error: unknown) => {

@@ -30,8 +30,7 @@ export type ChangeableFields = Pick<MessageRecord, "metadata" | "tokenCount" | "
 /** What a message must be besides being of its session's current epoch. */
 export const LIVE = { deleted: { $exists: false } } as const;
 
-export function createMessageStore(database: Database): MessageStore {
-  const { messages } = database;
+export function createMessageStore({ messages }: Database): MessageStore {
   return {
     async get(call, { _id: session, epoch }, messageId) {
       const _id = messageKeyOf(epoch, messageId);
@@ -39,7 +38,7 @@ export function createMessageStore(database: Database): MessageStore {
       return found ?? undefined;
     },
     page: (call, { _id: session, epoch, lastSequence }, { after, descending, limit }) =>
-      readPage(database, messages, call, {
+      readPage(messages, call, {
         filter: {
           session,
           epoch,

@@ -1,33 +1,32 @@
 import type { Collection, Document, Filter } from "mongodb";
 import type { Call } from "../domain/call.js";
-import { bounded, type Database } from "./database.js";
+import { bounded } from "./database.js";
 import { translated } from "./driver-errors.js";
 
 /**
  * One page of a listing: one query, one batch, no cursor left open. The database cuts a batch at 16 MiB, so a page may be
  * shorter than asked for though more is there; only an empty one is the end.
  */
-export function readPage<R extends Document>(
-  { pages }: Database,
+export async function readPage<R extends Document>(
   collection: Collection<R>,
   call: Call,
   query: { filter: Filter<R>; sort: Record<string, 1 | -1>; limit: number; projection?: Document },
 ): Promise<R[]> {
-  // One that is under way is not broken off with its call: the driver would drop the connection for it.
-  return pages.take(call.signal, () =>
-    translated(
-      () =>
-        collection
-          .find(query.filter, {
-            sort: query.sort,
-            limit: query.limit,
-            batchSize: query.limit,
-            singleBatch: true,
-            projection: query.projection,
-            ...bounded(call),
-          })
-          .toArray() as Promise<R[]>,
-    ),
+  // A listing that finds nothing to send has no other place where it could end with its call.
+  call.signal.throwIfAborted();
+  return await translated(
+    () =>
+      collection
+        .find(query.filter, {
+          sort: query.sort,
+          limit: query.limit,
+          batchSize: query.limit,
+          singleBatch: true,
+          projection: query.projection,
+          // Not broken off with its call, once it is under way: the driver would drop a connection of everybody's for it.
+          ...bounded(call),
+        })
+        .toArray() as Promise<R[]>,
   );
 }
 

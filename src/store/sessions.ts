@@ -45,8 +45,7 @@ export function isVisible({ deleted, purging }: SessionRecord, showDeleted = fal
 /** What can be large and is no part of a session's own answer. */
 const AS_ANSWERED = { summary: 0, terms: 0, retired: 0 };
 
-export function createSessionReader(database: Database): SessionReader {
-  const { sessions } = database;
+export function createSessionReader({ sessions }: Database): SessionReader {
   return {
     async get(call, key, showDeleted = false) {
       const found = await translated(() =>
@@ -65,7 +64,7 @@ export function createSessionReader(database: Database): SessionReader {
         sessions.findOne({ _id, epoch, deleted: false }, { projection: { _id: 1 }, ...bounded(call) }),
       )) !== null,
     page: (call, listing, after, limit) =>
-      readPage(database, sessions, call, {
+      readPage(sessions, call, {
         filter: filterOf(listing, after),
         sort: listing.descending ? { [listing.order]: -1, _id: -1 } : { [listing.order]: 1, _id: 1 },
         limit,

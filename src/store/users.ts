@@ -26,14 +26,13 @@ export interface UserStore {
   finish(key: string, task: UserTask): Promise<void>;
 }
 
-export function createUserStore(database: Database): UserStore {
-  const { users } = database;
+export function createUserStore({ users }: Database): UserStore {
   return {
     async get(call, key) {
       return (await translated(() => users.findOne({ _id: key }, bounded(call)))) ?? undefined;
     },
     page: (call, after, limit) =>
-      readPage(database, users, call, {
+      readPage(users, call, {
         filter: {
           project: call.project,
           deleted: false,

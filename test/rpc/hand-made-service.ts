@@ -5,6 +5,7 @@ import { Duration } from "../../gen/google/protobuf/duration.js";
 import { MAX_REQUEST_BYTES } from "../../src/domain/limits.js";
 import { adapt, type Method } from "../../src/rpc/adapter.js";
 import { ownStatuses } from "../../src/rpc/own-statuses.js";
+import { createTurns } from "../../src/rpc/turns.js";
 import type { LogLine } from "../support/observed-service.js";
 
 export interface HandMadeService {
@@ -47,6 +48,7 @@ export async function startHandMade(methods: {
         log: pino({ base: undefined }, { write: (line: string) => void lines.push(JSON.parse(line)) }),
         stopStreams: never,
         stopAll: never,
+        chunkTurns: createTurns(8),
         unbounded: new Set(),
       },
     ),

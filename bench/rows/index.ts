@@ -1,0 +1,24 @@
+import type { Row } from "../harness/row.js";
+import { addMemoryRows } from "./add-memory.js";
+import { addMemoryDepthRow, deleteDepthRow } from "./depth.js";
+import { getMemoryRow } from "./get-memory.js";
+import { getSessionRow } from "./get-session.js";
+import { langchainRows } from "./langchain.js";
+import { filterMetadataRow, listPageDepthRow, listSessionsRow } from "./listing.js";
+import { mastraRows } from "./mastra.js";
+import { slowReaderRow } from "./slow-reader.js";
+
+/** In the order in which they are printed. */
+export const ROWS: readonly Row[] = [
+  getSessionRow,
+  ...addMemoryRows,
+  getMemoryRow,
+  listSessionsRow,
+  slowReaderRow,
+  listPageDepthRow,
+  addMemoryDepthRow,
+  deleteDepthRow,
+  filterMetadataRow,
+  ...mastraRows,
+  ...langchainRows,
+];
