@@ -15,7 +15,7 @@ export interface AdmissionLimits {
   readonly maxRequestBytes: number;
 }
 
-/** How long a request may take to arrive once its call has begun: another could have its place. */
+/** How long a request may take to arrive once its call has begun: what has arrived of it takes memory. */
 const ARRIVAL_MS = 10_000;
 
 /** Refusals come in thousands; the log tells their number this often. */
@@ -76,8 +76,6 @@ export function admission(
               refuse(overloaded(kind, max));
               return;
             }
-            isIn = true;
-            inFlight[kind] += 1;
             stream?.on("data", arrive);
             arrival = setTimeout(() => refuse(requestTooSlow(ARRIVAL_MS)), ARRIVAL_MS);
             pass(metadata);
@@ -85,6 +83,13 @@ export function admission(
           onReceiveMessage(message: Decoded<unknown>, pass) {
             // What was packed is larger than what has arrived.
             if (message.bytes > bytes && !take(message.bytes - bytes)) return;
+            // Only now: calls that never send a request must not take the places of those that do.
+            if (inFlight[kind] >= max) {
+              refuse(overloaded(kind, max));
+              return;
+            }
+            isIn = true;
+            inFlight[kind] += 1;
             pass(message);
           },
           onReceiveHalfClose(pass) {

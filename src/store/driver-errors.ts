@@ -58,12 +58,22 @@ function unwrapped(error: MongoError): MongoError {
 }
 
 /**
- * A connection that breaks while a large command is being written: the driver passes on what Node says of the socket, as it is,
- * or as an error of a bulk write.
+ * A connection that breaks while a command is being written: the driver passes on what Node says of the socket, as it is, or as
+ * an error of a bulk write.
  */
 function isSocketError(error: unknown): boolean {
-  return error instanceof Error && "syscall" in error;
+  if (!(error instanceof Error)) return false;
+  return "syscall" in error || ("code" in error && SOCKET_CODES.has(String(error.code)));
 }
+
+/** What Node says without a system call. */
+const SOCKET_CODES = new Set([
+  "EPIPE",
+  "ERR_SOCKET_CLOSED",
+  "ERR_STREAM_DESTROYED",
+  "ERR_STREAM_PREMATURE_CLOSE",
+  "ERR_STREAM_WRITE_AFTER_END",
+]);
 
 /** Goes by classes, labels and codes, never by the words of a message. */
 function isUnavailable(error: MongoError): boolean {
@@ -92,6 +102,7 @@ const UNAVAILABLE_LABELS = [
 const UNAVAILABLE_CODES = new Set([
   6, // HostUnreachable
   7, // HostNotFound
+  43, // CursorNotFound
   50, // MaxTimeMSExpired
   64, // WriteConcernFailed
   89, // NetworkTimeout
@@ -102,13 +113,17 @@ const UNAVAILABLE_CODES = new Set([
   134, // ReadConcernMajorityNotAvailableYet
   189, // PrimarySteppedDown
   202, // NetworkInterfaceExceededTimeLimit
+  225, // TransactionTooOld
   237, // CursorKilled
   239, // SnapshotTooOld
   246, // SnapshotUnavailable
+  251, // NoSuchTransaction
   262, // ExceededTimeLimit
+  290, // TransactionExceededLifetimeLimitSeconds
   9001, // SocketException
   10107, // NotWritablePrimary
   11600, // InterruptedAtShutdown
+  11601, // Interrupted: somebody has killed the operation or its session
   11602, // InterruptedDueToReplStateChange
   13435, // NotPrimaryNoSecondaryOk
   13436, // NotPrimaryOrSecondary

@@ -336,7 +336,7 @@ test("a session of 200,000 messages is deleted as fast as an empty one, and purg
   const server = await startServer(
     {
       database: served,
-      log: pino({ level: "silent" }),
+      log: pino({ level: "error" }),
       retentionMs: 30 * 24 * HOUR_MS,
       // Its own passes would share in the erasure, and what they erase is not what the call answers.
       purgeIntervalMs: HOUR_MS,

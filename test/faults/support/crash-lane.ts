@@ -282,10 +282,11 @@ function arm(
   return {
     hit,
     /** What the database does by itself after `transactionLifetimeLimitSeconds`: what the dead had open is in nobody's way then. */
-    abortTransactions: ({ client }: Database) =>
-      client
-        .db("admin")
-        .command({ killSessions: [...transactions.values()].map((lsid) => ({ id: (lsid as { id: unknown }).id })) }),
+    async abortTransactions({ client }: Database) {
+      const killSessions = [...transactions.values()].map((lsid) => ({ id: (lsid as { id: unknown }).id }));
+      // Naming none would kill those of everybody.
+      if (killSessions.length > 0) await client.db("admin").command({ killSessions });
+    },
   };
 }
 
