@@ -21,6 +21,11 @@ export interface Cost {
 }
 
 const MAX_GROUPS_IN_FLIGHT = 4;
+/**
+ * A group has this long for itself before another may start beside it. One large group costs the database and this process less
+ * than two small ones; but one that is slow, or in another process's way, must not hold up the others.
+ */
+const HEAD_START_MS = 50;
 const MAX_CHANGES = 128;
 const MAX_MESSAGES = 1000;
 const MAX_BYTES = 8 * 1024 * 1024;
@@ -34,23 +39,42 @@ interface Entry {
 
 export function createGroupCommit(
   apply: (group: readonly SessionChange<unknown>[]) => Promise<Outcome<unknown>[]>,
+  headStartMs = HEAD_START_MS,
 ): GroupCommit {
   let waiting: Entry[] = [];
   const busy = new Set<string>();
   const inFlight = new Set<Promise<void>>();
+  /** The head start of the group that started last, while it lasts. */
+  let headStart: NodeJS.Timeout | undefined;
   let closed = false;
 
   const pump = (): void => {
-    while (inFlight.size < MAX_GROUPS_IN_FLIGHT) {
+    while (inFlight.size < MAX_GROUPS_IN_FLIGHT && headStart === undefined) {
       const { group, left } = nextGroup(waiting, busy);
       waiting = left;
       if (group.length === 0) return;
+      const ended = startAhead();
       const run = commit(group).finally(() => {
         inFlight.delete(run);
+        ended();
         pump();
       });
       inFlight.add(run);
     }
+  };
+
+  const startAhead = (): (() => void) => {
+    if (headStartMs === 0) return () => {};
+    const end = (): void => {
+      clearTimeout(own);
+      if (headStart === own) headStart = undefined;
+    };
+    const own = setTimeout(() => {
+      end();
+      pump();
+    }, headStartMs);
+    headStart = own;
+    return end;
   };
 
   const commit = async (group: Entry[]): Promise<void> => {

@@ -90,7 +90,7 @@ async function next(busy: Group[]): Promise<readonly string[]> {
 
 beforeEach(() => {
   groups = [];
-  commits = createGroupCommit(begin);
+  commits = createGroupCommit(begin, 0);
 });
 afterEach(async () => {
   const closed = commits.close();
@@ -144,6 +144,33 @@ describe("calls that arrive while transactions are under way", () => {
     void submit({ name: "c1", cost: SINGLE });
     expect([await next(busy), await next(busy)]).toEqual([["large1"], ["c1"]]);
     await Promise.all([...busy, ...groups].map((group) => group.commit()));
+  });
+});
+
+describe("a group under way", () => {
+  const HEAD_START_MS = 30;
+  beforeEach(() => {
+    commits = createGroupCommit(begin, HEAD_START_MS);
+  });
+
+  test("has the calls that arrive wait for it, so that they share a transaction", async () => {
+    for (const name of ["a1", "b1", "c1"]) void submit(name);
+    expect(groups.map(({ names }) => names)).toEqual([["a1"]]);
+    await groups[0]?.commit();
+    expect(groups[1]?.names).toEqual(["b1", "c1"]);
+    await groups[1]?.commit();
+  });
+
+  test("has others start beside it when it takes long, but none of its own sessions", async () => {
+    const started = performance.now();
+    for (const name of ["a1", "a2", "b1", "c1"]) void submit(name);
+    await eventually("another one starts", () => groups.length === 2);
+    expect(performance.now() - started).toBeGreaterThan(HEAD_START_MS - 2);
+    expect(groups[1]?.names).toEqual(["b1", "c1"]);
+    await groups[0]?.commit();
+    await groups[1]?.commit();
+    expect(groups[2]?.names).toEqual(["a2"]);
+    await groups[2]?.commit();
   });
 });
 
@@ -288,7 +315,7 @@ test("whatever comes and ends in whatever order, groups are bounded and disjoint
   await fc.assert(
     fc.asyncProperty(fc.array(fc.oneof({ arbitrary: arrival, weight: 2 }, end), { maxLength: 60 }), async (events) => {
       groups = [];
-      commits = createGroupCommit(begin);
+      commits = createGroupCommit(begin, 0);
       const submitted = new Map<string, Submission>();
       const outcomes: Promise<string>[] = [];
       const begun: string[] = [];
