@@ -16,6 +16,8 @@ export interface Config {
   /** How many messages GetMemory returns when it is not told. */
   readonly memoryWindow: number;
   readonly shutdownGraceMs: number;
+  /** How many processes serve the one address. */
+  readonly workers: number;
   /** What one process takes on at a time; more is refused with OVERLOADED. */
   readonly maxCalls: number;
   readonly maxStreams: number;
@@ -68,6 +70,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
     memoryWindow: read("SESSIONS_MEMORY_WINDOW", "50", wholeNumber(1, 1000)),
     shutdownGraceMs: read("SESSIONS_SHUTDOWN_GRACE", "10s", duration(0, MAX_TIMER_MS)),
+    workers: read("SESSIONS_WORKERS", "1", wholeNumber(1, 256)),
     maxCalls: read("SESSIONS_MAX_CALLS", "1000", wholeNumber(1, 1_000_000)),
     maxStreams: read("SESSIONS_MAX_STREAMS", "1000", wholeNumber(1, 1_000_000)),
     // Less would refuse a single request of the size that is allowed.

@@ -1,9 +1,11 @@
 import { setLogger } from "@grpc/grpc-js";
+import type { Logger } from "pino";
 import { type Config, ConfigError, readConfig } from "./config.js";
 import { LocalMongoError, startLocalMongo } from "./local/index.js";
 import { createLog } from "./observability/log.js";
 import { startServer } from "./server.js";
 import { openDatabase } from "./store/database.js";
+import { isWorker, type Ready, startWorkers, tellReady } from "./workers.js";
 
 /** The process: environment, signals, exit code. Nothing else reads `process.env`. */
 
@@ -59,12 +61,10 @@ async function run(config: Config): Promise<void> {
   try {
     const uri = config.mongodbUri ?? (await startLocal(config, log, ends));
     if (ending) return;
-    warnIfOpen(config, log);
-    const database = openDatabase({ uri, database: config.mongodbDatabase });
-    const server = await startServer({ ...config, limits: config, database, log }, config.grpcListen);
-    ends.push(server.stop);
-    const contact = await server.firstContact;
-    if (!ending) log.info({ grpc: server.address, database: contact }, "ready");
+    if (!isWorker()) warnIfOpen(config, log);
+    const ready = config.workers > 1 && !isWorker() ? startAll(config, uri, log, ends) : serve(config, uri, log, ends);
+    const addresses = await ready;
+    if (!ending && !tellReady(addresses)) log.info(addresses, "ready");
   } catch (error) {
     log.fatal(startFailure(error));
     await endAll();
@@ -72,11 +72,25 @@ async function run(config: Config): Promise<void> {
   }
 }
 
-async function startLocal(
-  config: Config,
-  log: ReturnType<typeof createLog>,
-  ends: (() => Promise<void>)[],
-): Promise<string> {
+/** Serves in this process. */
+async function serve(config: Config, uri: string, log: Logger, ends: (() => Promise<void>)[]): Promise<Ready> {
+  const database = openDatabase({ uri, database: config.mongodbDatabase });
+  const server = await startServer(
+    { ...config, limits: config, database, log, isWorker: isWorker() },
+    config.grpcListen,
+  );
+  ends.push(server.stop);
+  return { grpc: server.address, database: await server.firstContact };
+}
+
+/** Serves in processes of their own. */
+async function startAll(config: Config, uri: string, log: Logger, ends: (() => Promise<void>)[]): Promise<Ready> {
+  const workers = startWorkers(config.workers, { MONGODB_URI: uri }, log);
+  ends.push(workers.stop);
+  return workers.ready;
+}
+
+async function startLocal(config: Config, log: Logger, ends: (() => Promise<void>)[]): Promise<string> {
   const local = await startLocalMongo({
     dataDir: config.dataDir,
     env: process.env,
@@ -93,7 +107,7 @@ async function startLocal(
   return local.uri;
 }
 
-function warnIfOpen({ grpcListen: { host } }: Config, log: ReturnType<typeof createLog>): void {
+function warnIfOpen({ grpcListen: { host } }: Config, log: Logger): void {
   if (["127.0.0.1", "localhost", "[::1]"].includes(host)) return;
   log.warn(
     { host },

@@ -40,6 +40,8 @@ export interface ServerDeps {
   readonly memoryWindow: number;
   readonly shutdownGraceMs: number;
   readonly limits: AdmissionLimits;
+  /** Whether other processes listen on the same address. */
+  readonly isWorker?: boolean;
 }
 
 export interface RunningServer {
@@ -53,6 +55,8 @@ export interface RunningServer {
 
 /** When the grace is over: how long the answers that say so have to get out, and then what is left to end. */
 const LAST_ANSWERS_MS = 500;
+
+const CONNECTION_AGE_MS = 300_000;
 
 /**
  * How many chunks of streams are made at a time, which is less than there are connections to the database: a thousand who list
@@ -111,6 +115,8 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     // Bounds what one connection may hold in the server's memory, in MB; by default it is next to unlimited.
     "grpc-node.max_session_memory": 64,
     "grpc.max_concurrent_streams": 1_000,
+    // A connection stays with one worker: clients are asked to connect anew now and then, and so come to others.
+    ...(deps.isWorker && { "grpc.max_connection_age_ms": CONNECTION_AGE_MS }),
   });
   server.addService(
     ...adapt(

@@ -9,7 +9,7 @@ export interface Call {
   /** When the answer has to be there, in milliseconds since 1970; Infinity without a deadline. */
   readonly deadline: number;
   /** What the caller is told when it is not: whose deadline it is decides. Absent: that the database took too long. */
-  readonly late?: SessionsError;
+  readonly late?: () => SessionsError;
   /** Names the call in the log, and in an INTERNAL error. */
   readonly requestId: string;
 }
@@ -20,5 +20,5 @@ export function timeLeft({ deadline }: Call): number {
 }
 
 export function lateness({ late }: Call): SessionsError {
-  return late ?? storageUnavailable(new Error("took too long"));
+  return late?.() ?? storageUnavailable(new Error("took too long"));
 }

@@ -221,6 +221,14 @@ export const requestTooSlow = (withinMs: number) =>
     `The request did not arrive within ${withinMs} ms. Nothing was done.`,
   );
 
+export const readerTooSlow = (withinMs: number) =>
+  new SessionsError(
+    "RESOURCE_EXHAUSTED",
+    "OVERLOADED",
+    `Nothing of this stream was read for ${withinMs} ms, and its place is wanted by others: go on from the last cursor.`,
+    { limited: "pause", max: String(withinMs) },
+  );
+
 export const overloaded = (what: "calls" | "streams" | "request bytes", max: number) =>
   new SessionsError(
     "RESOURCE_EXHAUSTED",

@@ -13,7 +13,13 @@ import {
 } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import type { Call } from "../domain/call.js";
-import { deadlineExceeded, shuttingDown, storageUnavailable } from "../domain/errors.js";
+import {
+  deadlineExceeded,
+  readerTooSlow,
+  type SessionsError,
+  shuttingDown,
+  storageUnavailable,
+} from "../domain/errors.js";
 import { DEFAULT_PROJECT } from "../domain/keys.js";
 import { type Decoded, decoding } from "./decoding.js";
 import { toStatus } from "./status.js";
@@ -42,6 +48,12 @@ export interface AdapterOptions {
 
 /** How long a call, or the next chunk of a stream, may take when its caller sets no deadline. */
 const LIMIT_MS = 10_000;
+
+/**
+ * How long a reader may pause in the midst of a stream. Their places are few; who comes back later resumes from their last
+ * cursor.
+ */
+const PAUSE_LIMIT_MS = 300_000;
 
 /** A client that leaves this shortly before its deadline has not left of its own accord. */
 const CLOCK_LEEWAY_MS = 50;
@@ -138,7 +150,9 @@ async function pipe(
         LIMIT_MS,
       );
       if (next.done) return;
-      if (!stream.write(serialize(next.value))) await once(stream, "drain", { signal });
+      if (!stream.write(serialize(next.value))) {
+        await context.within(once(stream, "drain", { signal }), PAUSE_LIMIT_MS, () => readerTooSlow(PAUSE_LIMIT_MS));
+      }
     }
   } catch (error) {
     // `once` rejects with an AbortError of its own; what aborted the call says more.
@@ -151,7 +165,7 @@ async function pipe(
 interface Context {
   readonly call: Call;
   /** The promise's outcome, or the reason for which the call ends before. */
-  within<T>(promise: Promise<T>, limitMs?: number): Promise<T>;
+  within<T>(promise: Promise<T>, limitMs?: number, tooLong?: () => SessionsError): Promise<T>;
   noteSession(request: unknown): void;
   end(code: number): void;
   fail(error: unknown): Partial<StatusObject>;
@@ -172,20 +186,26 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Abor
   const deadline = Math.min(clientDeadline, Date.now() + limitMs);
   let session: string | undefined;
 
-  const late = deadline === clientDeadline ? deadlineExceeded() : storageUnavailable(new Error("took too long"));
-  const timer = timeout(deadline - Date.now(), () => aborter.abort(late));
+  // Made when it is needed: an error costs its stack.
+  const late = () =>
+    deadline === clientDeadline ? deadlineExceeded() : storageUnavailable(new Error("took too long"));
+  const timer = timeout(deadline - Date.now(), () => aborter.abort(late()));
   const stop = (): void => aborter.abort(shuttingDown());
   for (const signal of stops) {
     if (signal.aborted) stop();
     else signal.addEventListener("abort", stop, { once: true });
   }
+  let isOver = false;
   incoming.on("cancelled", () => {
+    // It comes at the end of every call, too.
+    if (isOver) return;
     // A client whose deadline passes goes away by itself, a network's delay before this side's timer.
     const isLate = Date.now() > clientDeadline - CLOCK_LEEWAY_MS;
     aborter.abort(isLate ? deadlineExceeded() : new Cancelled());
   });
 
   const end = (code: number, error?: unknown): void => {
+    isOver = true;
     clearTimeout(timer);
     for (const signal of stops) signal.removeEventListener("abort", stop);
     const line = {
@@ -202,13 +222,15 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Abor
 
   return {
     call: { project: DEFAULT_PROJECT, signal: aborter.signal, deadline, late, requestId },
-    within: (promise, chunkLimitMs) => raced(promise, aborter.signal, chunkLimitMs),
+    within: (promise, partLimitMs, tooLong) => raced(promise, aborter.signal, partLimitMs, tooLong),
     noteSession(request) {
       const { sessionId } = request as { sessionId?: unknown };
       if (typeof sessionId === "string" && sessionId !== "") session = sessionId.slice(0, 256);
     },
     end,
     fail(error) {
+      // Whatever still works for the call has to know that nobody waits for it any more.
+      if (!aborter.signal.aborted) aborter.abort(error);
       if (error instanceof Cancelled) {
         end(codes.CANCELLED);
         return { code: codes.CANCELLED, details: "The client has gone." };
@@ -228,7 +250,12 @@ function timeout(ms: number, act: () => void): NodeJS.Timeout | undefined {
   return ms > 0x7fffffff ? undefined : setTimeout(act, Math.max(ms, 0));
 }
 
-async function raced<T>(promise: Promise<T>, signal: AbortSignal, limitMs = Number.POSITIVE_INFINITY): Promise<T> {
+async function raced<T>(
+  promise: Promise<T>,
+  signal: AbortSignal,
+  limitMs = Number.POSITIVE_INFINITY,
+  tooLong = () => storageUnavailable(new Error("the next chunk took too long")),
+): Promise<T> {
   if (signal.aborted) {
     promise.catch(() => {});
     throw signal.reason;
@@ -238,7 +265,7 @@ async function raced<T>(promise: Promise<T>, signal: AbortSignal, limitMs = Numb
   const ended = new Promise<never>((_, reject) => {
     settle = () => reject(signal.reason);
     signal.addEventListener("abort", settle, { once: true });
-    timer = timeout(limitMs, () => reject(storageUnavailable(new Error("the next chunk took too long"))));
+    timer = timeout(limitMs, () => reject(tooLong()));
   });
   try {
     return await Promise.race([promise, ended]);

@@ -81,6 +81,11 @@ export function admission(
             pass(metadata);
           },
           onReceiveMessage(message: Decoded<unknown>, pass) {
+            // A second one is a fault that grpc-js answers; it must not take a second place.
+            if (isIn) {
+              pass(message);
+              return;
+            }
             // What was packed is larger than what has arrived.
             if (message.bytes > bytes && !take(message.bytes - bytes)) return;
             // Only now: calls that never send a request must not take the places of those that do.

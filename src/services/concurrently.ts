@@ -6,19 +6,22 @@ export async function concurrently<T>(
 ): Promise<void> {
   const underWay = new Set<Promise<void>>();
   let failure: { readonly error: unknown } | undefined;
-  for await (const item of items) {
-    if (failure) break;
-    const run = act(item)
-      .then(
-        () => {},
-        (error: unknown) => {
-          failure ??= { error };
-        },
-      )
-      .finally(() => underWay.delete(run));
-    underWay.add(run);
-    if (underWay.size >= limit) await Promise.race(underWay);
+  try {
+    for await (const item of items) {
+      if (failure) break;
+      const run = act(item)
+        .then(
+          () => {},
+          (error: unknown) => {
+            failure ??= { error };
+          },
+        )
+        .finally(() => underWay.delete(run));
+      underWay.add(run);
+      if (underWay.size >= limit) await Promise.race(underWay);
+    }
+  } finally {
+    await Promise.all(underWay);
   }
-  await Promise.all(underWay);
   if (failure) throw failure.error;
 }

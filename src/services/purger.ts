@@ -64,6 +64,10 @@ export interface PurgerDeps {
 /** How many sessions are taken in hand at a time: enough to share transactions, few enough to leave room for callers. */
 const CONCURRENCY = 8;
 
+/** Housekeeping after deletions must neither hold up the passes nor pile up. */
+const NUDGES_AT_A_TIME = 100;
+const MAX_NUDGES = 10_000;
+
 const RESTORED_OR_GONE: ReadonlySet<string> = new Set(["FAILED_PRECONDITION", "ALREADY_EXISTS", "NOT_FOUND"]);
 
 export function createPurger(deps: PurgerDeps): Purger {
@@ -77,6 +81,7 @@ export function createPurger(deps: PurgerDeps): Purger {
   };
   const holder = randomUUID();
   const nudged = new Set<() => Promise<void>>();
+  let isDraining = false;
   let running: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
 
@@ -105,6 +110,7 @@ export function createPurger(deps: PurgerDeps): Purger {
     if (task?.kind !== "purge") return purged;
     await retirement.retireSessionsOf(user);
     await concurrently(work.sessionsOf(user._id), CONCURRENCY, async (key) => {
+      call.signal.throwIfAborted();
       const messages = await purgeSession(call, key, (_session, state) => isTaskOf(user._id, task, state));
       if (messages === undefined) return;
       purged.sessions += 1;
@@ -119,6 +125,7 @@ export function createPurger(deps: PurgerDeps): Purger {
     if (task?.kind !== "restore") return;
     let isPartial = false;
     await concurrently(work.sessionsTakenWith(user._id, task.epoch), CONCURRENCY, async (key) => {
+      call.signal.throwIfAborted();
       try {
         await restoreSession(call, key, { user: user._id, task });
       } catch (error) {
@@ -193,15 +200,25 @@ export function createPurger(deps: PurgerDeps): Purger {
     }, delay);
   };
 
+  /** Does some of the housekeeping that was asked for, and has the rest wait behind what else is queued, such as a pass. */
+  const drain = async (): Promise<void> => {
+    let done = 0;
+    for (const next of nudged) {
+      if (stopping.signal.aborted || done === NUDGES_AT_A_TIME) break;
+      done += 1;
+      nudged.delete(next);
+      await next().catch((error: unknown) => deps.onError(error, "housekeeping failed; the next pass does it"));
+    }
+    isDraining = nudged.size > 0;
+    if (isDraining) enqueue(drain);
+  };
+
   const nudge = (run: () => Promise<void>): void => {
-    nudged.add(run);
-    if (nudged.size > 1) return;
-    enqueue(async () => {
-      for (const next of nudged) {
-        await next().catch((error: unknown) => deps.onError(error, "housekeeping failed; the next pass does it"));
-      }
-      nudged.clear();
-    });
+    // What is left out here stands on the documents all the same, and the next pass finds it.
+    if (nudged.size < MAX_NUDGES) nudged.add(run);
+    if (isDraining) return;
+    isDraining = true;
+    enqueue(drain);
   };
 
   return {
@@ -211,12 +228,13 @@ export function createPurger(deps: PurgerDeps): Purger {
     async purgeDeleted(call, olderThanMs, dryRun) {
       const upTo = new Date((await work.now()).getTime() - olderThanMs);
       await each(work.sessionsToMark(), retirement.mark);
-      if (dryRun) return work.countDeleted(call.project, upTo);
+      if (dryRun) return work.countDeleted(call, upTo);
 
       const isMeant = (record: SessionRecord | UserRecord): boolean =>
         record.deleted && record.deleteTime !== undefined && record.deleteTime <= upTo;
       const purged = { sessions: 0, messages: 0, users: 0 };
       await concurrently(work.usersDeleted(call.project, upTo), 1, async (key) => {
+        call.signal.throwIfAborted();
         const theirs = await purgeUser(call, key, isMeant);
         if (!theirs) return;
         purged.users += 1;
@@ -224,6 +242,7 @@ export function createPurger(deps: PurgerDeps): Purger {
         purged.messages += theirs.messages;
       });
       await concurrently(work.sessionsDeleted(call.project, upTo), CONCURRENCY, async (key) => {
+        call.signal.throwIfAborted();
         const messages = await purgeSession(call, key, isMeant);
         if (messages === undefined) return;
         purged.sessions += 1;

@@ -60,7 +60,8 @@ export async function applyChanges(
         return outcomes;
       });
     } catch (error) {
-      if (!(isLookupNeeded(error) || isDuplicateKey(error)) || attempt === MAX_ATTEMPTS) throw error;
+      if (!(isLookupNeeded(error) || isDuplicateKey(error))) throw error;
+      if (attempt === MAX_ATTEMPTS) throw storageUnavailable(error);
       thorough = true;
     }
   }

@@ -1,4 +1,5 @@
-import type { Document, FindCursor, WithId } from "mongodb";
+import type { AbstractCursor, Document, FindCursor, WithId } from "mongodb";
+import type { Call } from "../domain/call.js";
 import { keyRange } from "../domain/keys.js";
 import type { UserRecord } from "../domain/records.js";
 import { type Database, databaseTime } from "./database.js";
@@ -22,7 +23,7 @@ export interface Work {
   sessionsDeleted(project: string, upTo: Date): AsyncIterable<string>;
   usersDeleted(project: string, upTo: Date): AsyncIterable<string>;
   /** How much of a project was deleted up to this time and is still there. */
-  countDeleted(project: string, upTo: Date): Promise<{ sessions: number; messages: number; users: number }>;
+  countDeleted(call: Call, upTo: Date): Promise<{ sessions: number; messages: number; users: number }>;
 }
 
 const BATCH = 200;
@@ -52,23 +53,23 @@ export function createWork(database: Database): Work {
     sessionsDeleted: (project, upTo) =>
       sessionKeys({ project, deleteTime: { $lte: upTo }, purging: { $exists: false } }),
     usersDeleted: (project, upTo) => userKeys({ project, deleteTime: { $lte: upTo } }),
-    countDeleted: (project, upTo) =>
-      translated(async () => {
-        const goners = new Set<string>();
-        let messageCount = 0;
-        for await (const key of sessionKeys({ project, deleteTime: { $lte: upTo }, purging: { $exists: false } })) {
-          goners.add(key);
-          messageCount += await messages.countDocuments({ session: key });
-        }
-        const { from, to } = keyRange(project);
-        const deletedMessages = messages.aggregate<{ _id: string; count: number }>([
-          { $match: { deleteTime: { $lte: upTo }, session: { $gte: from, $lt: to } } },
-          { $group: { _id: "$session", count: { $sum: 1 } } },
-        ]);
-        for await (const { _id, count } of deletedMessages) if (!goners.has(_id)) messageCount += count;
-        const userCount = await users.countDocuments({ project, deleteTime: { $lte: upTo } });
-        return { sessions: goners.size, messages: messageCount, users: userCount };
-      }),
+    async countDeleted({ project, signal }, upTo) {
+      const goners = new Set<string>();
+      let messageCount = 0;
+      for await (const key of sessionKeys({ project, deleteTime: { $lte: upTo }, purging: { $exists: false } })) {
+        signal.throwIfAborted();
+        goners.add(key);
+        messageCount += await translated(() => messages.countDocuments({ session: key }));
+      }
+      const { from, to } = keyRange(project);
+      const deletedMessages = messages.aggregate<{ _id: string; count: number }>([
+        { $match: { deleteTime: { $lte: upTo }, session: { $gte: from, $lt: to } } },
+        { $group: { _id: "$session", count: { $sum: 1 } } },
+      ]);
+      for await (const { _id, count } of each(deletedMessages)) if (!goners.has(_id)) messageCount += count;
+      const userCount = await translated(() => users.countDocuments({ project, deleteTime: { $lte: upTo } }));
+      return { sessions: goners.size, messages: messageCount, users: userCount };
+    },
   };
 }
 
@@ -77,7 +78,7 @@ async function* keys(cursor: FindCursor<WithId<{ _id: string }>>): AsyncGenerato
 }
 
 /** A cursor's documents; leaving the loop closes the cursor. */
-async function* each<R>(cursor: FindCursor<R>): AsyncGenerator<R> {
+async function* each<R>(cursor: AbstractCursor<R>): AsyncGenerator<R> {
   try {
     for (;;) {
       const next = await translated(() => cursor.next());

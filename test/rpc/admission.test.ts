@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ListMessagesRequest, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
+import { GetMemoryRequest, ListMessagesRequest, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
 import { createClient } from "../../src/client/index.js";
 import { failure } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
+import { frame, rawClient } from "../support/raw-grpc.js";
 import { LIMITS, startService, type TestService } from "../support/service.js";
 import { healthClient } from "../support/standard-clients.js";
 
@@ -79,6 +80,20 @@ describe("more than a process takes on", () => {
         () => false,
       ),
     );
+  });
+
+  it("is not taken up by calls that are none, for longer than they last", async () => {
+    const raw = rawClient(service.address);
+    const message = frame(GetMemoryRequest.encode(GetMemoryRequest.fromPartial({ sessionId: "nobody" })).finish());
+    const wires = [Buffer.concat([message, message]), Buffer.alloc(0), message.subarray(0, 4)];
+    for (let n = 0; n < 3 * MAX_CALLS; n++) {
+      const wire = wires[n % wires.length] as Buffer;
+      const { failure: refused } = await raw.call(MemoryServiceService.getMemory.path, { wire });
+      expect(refused?.code).not.toBe("RESOURCE_EXHAUSTED");
+    }
+    raw.close();
+    // All places are free: as many as there are can be taken at once.
+    await Promise.all(Array.from({ length: MAX_CALLS }, () => service.memory.getMemory({ sessionId: "nobody" })));
   });
 
   it("counts the bytes of requests", async () => {

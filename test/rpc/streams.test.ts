@@ -8,11 +8,12 @@ import {
 } from "../../gen/sessions/v1/memory_service.js";
 import { ListSessionsRequest, SessionServiceService } from "../../gen/sessions/v1/session_service.js";
 import { CHUNK_BYTES } from "../../src/domain/limits.js";
-import { type Api, connect } from "../support/api.js";
+import { type Api, connect, failure } from "../support/api.js";
 import { eventually, timed } from "../support/eventually.js";
 import { type ObservedService, startObservedService } from "../support/observed-service.js";
 import { startProxy } from "../support/proxy.js";
 import { startService } from "../support/service.js";
+import { startHandMade } from "./hand-made-service.js";
 
 /** So large that what lies between the database and a reader who pauses cannot hold it. */
 const MESSAGES = 9_000;
@@ -198,4 +199,24 @@ describe("a chunk", () => {
     expect(chunks.length).toBeGreaterThan(2);
     await own.stop();
   });
+});
+
+it("listings that find nothing in time leave room for others", async () => {
+  let pages = 0;
+  const service = await startHandMade({
+    // It looks and looks, as a search does that matches nothing.
+    async *stream(_request, { signal }) {
+      while (!signal.aborted) {
+        pages += 1;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+  });
+  const stuck = Array.from({ length: 8 }, () => failure(service.stream()));
+  for (const { code } of await Promise.all(stuck)) expect(code).toBe("UNAVAILABLE");
+  const before = pages;
+  // A ninth one would wait for a turn if those went on.
+  const ninth = failure(service.stream());
+  await eventually("the next one has its turn", () => pages > before);
+  expect((await ninth).code).toBe("UNAVAILABLE");
 });

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createPurger } from "../../src/services/purger.js";
 import { takeLease } from "../../src/store/lease.js";
 import { eventually } from "../support/eventually.js";
 import { startService, type TestService } from "../support/service.js";
@@ -98,4 +99,48 @@ test("a lease is held by one at a time, and goes to another when it has run out"
   } finally {
     await service.stop();
   }
+});
+
+test("housekeeping that does not end holds up neither the passes nor the end", async () => {
+  let [marked, passes, stopped] = [0, 0, false];
+  const retirement = {
+    async mark() {
+      marked += 1;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    },
+  };
+  const none = async function* () {};
+  const work = {
+    now: async () => new Date(),
+    usersWithTask: none,
+    sessionsToMark: none,
+    sessionsToErase: none,
+    usersDue: none,
+    sessionsDue: none,
+  };
+  const purger = createPurger({
+    retirement,
+    work,
+    takeTurn: async () => {
+      passes += 1;
+      return true;
+    },
+    intervalMs: 50,
+    onError: (error: unknown) => {
+      throw error;
+    },
+  } as unknown as Parameters<typeof createPurger>[0]);
+  purger.start();
+  const nudging = (async () => {
+    for (let n = 0; !stopped; n++) {
+      purger.nudge(`default/${n}`);
+      if (n % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  })();
+  await eventually("three passes were made", () => passes >= 3);
+  const before = marked;
+  await purger.stop();
+  stopped = true;
+  await nudging;
+  expect(marked - before).toBeLessThan(5);
 });

@@ -16,7 +16,7 @@ interface Submission {
   readonly cost?: Cost;
   readonly alone?: boolean;
   readonly deadline?: number;
-  readonly late?: SessionsError;
+  readonly late?: () => SessionsError;
   readonly signal?: AbortSignal;
 }
 
@@ -220,14 +220,14 @@ describe("a call is not made", () => {
   test("when its deadline has passed before its turn", async () => {
     void submit("s1");
     const deadline = Date.now() + 20;
-    const [late, other] = [submit({ name: "s2", deadline, late: deadlineExceeded() }), submit("s3")];
+    const [late, other] = [submit({ name: "s2", deadline, late: deadlineExceeded }), submit("s3")];
     await eventually("the deadline has passed", () => Date.now() >= deadline);
     await groups[0]?.commit();
     expect(await late).toBe("DEADLINE_EXCEEDED");
     expect(groups[1]?.names).toEqual(["s3"]);
     await groups[1]?.commit();
     expect(await other).toBe("s3");
-    expect(await submit({ name: "t1", deadline, late: deadlineExceeded() })).toBe("DEADLINE_EXCEEDED");
+    expect(await submit({ name: "t1", deadline, late: deadlineExceeded })).toBe("DEADLINE_EXCEEDED");
     expect(groups).toHaveLength(2);
   });
 
