@@ -206,19 +206,19 @@ export function isTaskOf(user: string, task: UserTask, { session, users }: Sessi
   return task.kind === "restore" ? session.takenBy === task.epoch : true;
 }
 
-/**
- * Begins the erasure of a session, from which there is no way back, or joins the one that has begun. The result is whether there
- * is one to erase.
- */
-export function condemn(state: SessionState, isMeant: (session: SessionRecord) => boolean): Decision<boolean> {
+/** Begins the erasure of a session, from which there is no way back. The result is what there is to erase, and whose it is. */
+export function condemn(
+  state: SessionState,
+  isMeant: (session: SessionRecord) => boolean,
+): Decision<"begun" | "begun by another" | "nothing"> {
   const { session } = state;
-  if (session?.purging) return { result: true };
-  if (session === undefined || !isMeant(session)) return { result: false };
+  if (session?.purging) return { result: "begun by another" };
+  if (session === undefined || !isMeant(session)) return { result: "nothing" };
   const entries = state.epochs.map(
     (epoch): RetiredEpoch => ({ epoch, deleteTime: state.now, purgeTime: state.now, doneTo: 0, task: "erase" }),
   );
   return {
-    result: true,
+    result: "begun",
     session: {
       ...session,
       purging: true,

@@ -19,11 +19,11 @@ import type { RestoreSession } from "./restoration.js";
  */
 export interface Purger {
   /**
-   * Erases a session and its memory when `isMeant` still holds, or joins their erasure. The answer is how many messages this
-   * call erased, or nothing when there is no such session.
+   * Erases a session and its memory when `isMeant` still holds. The answer is how many messages, or nothing when there is no
+   * such session (any more): an erasure that another has begun is finished before.
    */
   purgeSession(call: Call, key: string, isMeant: (session: SessionRecord) => boolean): Promise<number | undefined>;
-  /** Erases a user with all their sessions when `isMeant` still holds, or joins their erasure. */
+  /** Erases a user with all their sessions when `isMeant` still holds. Answers like `purgeSession`. */
   purgeUser(
     call: Call,
     key: string,
@@ -96,12 +96,20 @@ export function createPurger(deps: PurgerDeps): Purger {
       epochs: true,
       decide: (state) => condemn(state, (session) => isMeant(session, state)),
     });
-    return condemned ? retirement.erase(key) : undefined;
+    if (condemned === "nothing") return undefined;
+    // Whoever is told that there is no such session must not be told so before it is erased.
+    const erased = await retirement.erase(key);
+    return condemned === "begun" ? erased : undefined;
   }
 
   async function purgeUser(call: Call, key: string, isMeant: (user: UserRecord) => boolean) {
-    const user = await users.change(call, key, (found, now) => condemnUser(found, isMeant, now));
-    return user && finishPurge(call, user);
+    let isBegunByAnother = false;
+    const user = await users.change(call, key, (found, now) => {
+      isBegunByAnother = found?.task?.kind === "purge";
+      return condemnUser(found, isMeant, now);
+    });
+    const purged = user && (await finishPurge(call, user));
+    return isBegunByAnother ? undefined : purged;
   }
 
   async function finishPurge(call: Call, user: UserRecord) {

@@ -45,11 +45,14 @@ export function createMemoryReader({ client, sessions, messages }: Database): Me
           );
           const newest: MessageRecord[] = [];
           let bytes = 0;
-          for await (const message of cursor) {
-            bytes +=
-              Buffer.byteLength(message.content) + (message.payload?.length ?? 0) + (message.metadata?.length ?? 0);
+          // Batch by batch: a step of the cursor for each message would cost more than the message.
+          while (await cursor.hasNext()) {
+            const batch = cursor.readBufferedDocuments();
+            for (const { content, payload, metadata } of batch) {
+              bytes += Buffer.byteLength(content) + (payload?.length ?? 0) + (metadata?.length ?? 0);
+            }
             if (bytes > MAX_MEMORY_BYTES) throw memoryTooLarge(idOf(key), limit);
-            newest.push(message);
+            newest.push(...batch);
           }
           return { session, messages: newest };
         }),

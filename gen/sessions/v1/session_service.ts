@@ -1481,8 +1481,8 @@ export const SessionServiceService = {
   },
   /**
    * PurgeSession erases the session and all its memory now, live or soft-deleted. Nothing can be recovered. A missing
-   * session is NOT_FOUND (SESSION_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service by
-   * itself.
+   * session is NOT_FOUND (SESSION_NOT_FOUND). A retry after an error finishes the erasure that was begun, as the
+   * service does by itself, and is NOT_FOUND then.
    */
   purgeSession: {
     path: "/sessions.v1.SessionService/PurgeSession" as const,
@@ -1556,8 +1556,8 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
   undeleteSession: handleUnaryCall<UndeleteSessionRequest, UndeleteSessionResponse>;
   /**
    * PurgeSession erases the session and all its memory now, live or soft-deleted. Nothing can be recovered. A missing
-   * session is NOT_FOUND (SESSION_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service by
-   * itself.
+   * session is NOT_FOUND (SESSION_NOT_FOUND). A retry after an error finishes the erasure that was begun, as the
+   * service does by itself, and is NOT_FOUND then.
    */
   purgeSession: handleUnaryCall<PurgeSessionRequest, PurgeSessionResponse>;
   /**
@@ -1697,8 +1697,8 @@ export interface SessionServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * PurgeSession erases the session and all its memory now, live or soft-deleted. Nothing can be recovered. A missing
-   * session is NOT_FOUND (SESSION_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service by
-   * itself.
+   * session is NOT_FOUND (SESSION_NOT_FOUND). A retry after an error finishes the erasure that was begun, as the
+   * service does by itself, and is NOT_FOUND then.
    */
   purgeSession(
     request: PurgeSessionRequest,

@@ -126,7 +126,7 @@ export interface PurgeUserRequest {
 export interface PurgeUserResponse {
   /**
    * Output only. How many sessions this call erased, those that had been soft-deleted before included. What others erased at the
-   * same time, such as a call that this one repeats, is not counted.
+   * same time is not counted.
    */
   purgedSessions: number;
   /** Output only. How many messages this call erased, those that had been soft-deleted before included. */
@@ -1191,8 +1191,8 @@ export const UserServiceService = {
   },
   /**
    * PurgeUser erases the user with all their sessions and memory now, live or soft-deleted. Nothing can be recovered. A
-   * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service
-   * by itself.
+   * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error finishes the erasure that was begun, as
+   * the service does by itself, and is NOT_FOUND then.
    */
   purgeUser: {
     path: "/sessions.v1.UserService/PurgeUser" as const,
@@ -1248,8 +1248,8 @@ export interface UserServiceServer extends UntypedServiceImplementation {
   undeleteUser: handleUnaryCall<UndeleteUserRequest, UndeleteUserResponse>;
   /**
    * PurgeUser erases the user with all their sessions and memory now, live or soft-deleted. Nothing can be recovered. A
-   * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service
-   * by itself.
+   * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error finishes the erasure that was begun, as
+   * the service does by itself, and is NOT_FOUND then.
    */
   purgeUser: handleUnaryCall<PurgeUserRequest, PurgeUserResponse>;
   /**
@@ -1359,8 +1359,8 @@ export interface UserServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * PurgeUser erases the user with all their sessions and memory now, live or soft-deleted. Nothing can be recovered. A
-   * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error joins the erasure that was begun; so does the service
-   * by itself.
+   * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error finishes the erasure that was begun, as
+   * the service does by itself, and is NOT_FOUND then.
    */
   purgeUser(
     request: PurgeUserRequest,
