@@ -8,8 +8,11 @@ import { type Api, connect, decodeFailure } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
 import { startProxy } from "../support/proxy.js";
 import { healthClient } from "../support/standard-clients.js";
+import { createTally } from "./support/attempts.js";
 import { killProcesses, startProcess } from "./support/processes.js";
+import { createRandom, seedOf } from "./support/random.js";
 import { report } from "./support/report.js";
+import { createSharedLoad } from "./support/shared-load.js";
 
 afterAll(killProcesses);
 
@@ -33,9 +36,14 @@ test("under load, with the database refusing, silent, cutting its answers and sl
   const database = openDatabase({ uri: inject("mongodbUri"), database: databaseName });
   const health = healthClient(service.address);
   const violations: string[] = [];
+  let isOver = false;
   try {
     const watched = health.watch("");
     const load = startLoad(service);
+    const tally = createTally();
+    const random = createRandom(seedOf(process.env.FAULTS_SEED));
+    const shared = createSharedLoad({ tally, random, anyService: async () => service, prefix: "shared" });
+    const clients = [0, 0, 1, 1].map((group) => shared.runClient(group, () => isOver));
     await sleep(3_000);
     const usage = watchUsage(service.pid);
     const recoveries: number[] = [];
@@ -81,7 +89,10 @@ test("under load, with the database refusing, silent, cutting its answers and sl
       false,
     );
 
-    await load.stop();
+    isOver = true;
+    await Promise.all([load.stop(), ...clients]);
+    const { operations, sessions, history } = await shared.finish("database-weather");
+    violations.push(...tally.violations);
     const { peakMb, peakFiles, restMb } = usage.stop();
     violations.push(...load.calls.flatMap(faultsOf), ...service.errors);
     for (const { request, ids } of load.unacknowledged) {
@@ -114,11 +125,15 @@ test("under load, with the database refusing, silent, cutting its answers and sl
       "memory MB": `${restMb} to ${peakMb}`,
       "open files": peakFiles,
       health: watched.received.length,
+      shared_operations: operations,
+      shared_sessions: sessions,
+      history,
     });
     watched.cancel();
     expect(violations).toEqual([]);
     expect(count("UNAVAILABLE")).toBeGreaterThan(0);
   } finally {
+    isOver = true;
     health.close();
     service.kill();
     await service.exited;
