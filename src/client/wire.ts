@@ -30,9 +30,6 @@ const ORDERS: Readonly<Record<SessionOrder, WireOrder>> = {
 
 const ROLE_NAMES = new Map(Object.entries(ROLE_TYPES).map(([name, value]) => [value, name as RoleType]));
 
-/** The role types that a message can have. */
-export const ROLE_TYPE_NAMES: readonly RoleType[] = [...ROLE_NAMES.values()];
-
 export const wireRole = (roleType: RoleType | undefined, field: string) => oneOf(field, ROLE_TYPES, roleType);
 export const wireMode = (mode: MetadataMode | undefined) => oneOf("metadata_mode", MODES, mode);
 export const wireOrder = (order: SessionOrder | undefined) => oneOf("order", ORDERS, order);

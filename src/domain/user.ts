@@ -1,7 +1,7 @@
-import { etagMismatch, memoryNotRestorable, userNotDeleted, userNotFound } from "./errors.js";
+import { memoryNotRestorable, userNotDeleted, userNotFound } from "./errors.js";
 import { idOf } from "./keys.js";
 import type { UserRecord } from "./records.js";
-import { etagOf } from "./session.js";
+import { checkEtag } from "./session.js";
 
 /**
  * Changes of a user, as pure decisions over the stored document. Sessions are retired, restored and erased after the user's
@@ -89,7 +89,7 @@ export function condemnUser(
 
 export function live(user: UserRecord | undefined, key: string, etag = ""): UserRecord {
   if (user === undefined || user.deleted) throw userNotFound(idOf(key));
-  if (etag !== "" && etag !== etagOf(user)) throw etagMismatch({ user_id: idOf(key) }, etag);
+  checkEtag(user, etag, { user_id: idOf(key) });
   return user;
 }
 

@@ -12,7 +12,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import type { Call } from "../domain/call.js";
+import { type Call, lateness, timeLeft } from "../domain/call.js";
 import {
   deadlineExceeded,
   readerTooSlow,
@@ -186,10 +186,14 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Abor
   const deadline = Math.min(clientDeadline, Date.now() + limitMs);
   let session: string | undefined;
 
-  // Made when it is needed: an error costs its stack.
-  const late = () =>
-    deadline === clientDeadline ? deadlineExceeded() : storageUnavailable(new Error("took too long"));
-  const timer = timeout(deadline - Date.now(), () => aborter.abort(late()));
+  const call: Call = {
+    project: DEFAULT_PROJECT,
+    signal: aborter.signal,
+    deadline,
+    ...(deadline === clientDeadline && { late: deadlineExceeded }),
+    requestId,
+  };
+  const timer = timeout(timeLeft(call), () => aborter.abort(lateness(call)));
   const stop = (): void => aborter.abort(shuttingDown());
   for (const signal of stops) {
     if (signal.aborted) stop();
@@ -221,7 +225,7 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Abor
   };
 
   return {
-    call: { project: DEFAULT_PROJECT, signal: aborter.signal, deadline, late, requestId },
+    call,
     within: (promise, partLimitMs, tooLong) => raced(promise, aborter.signal, partLimitMs, tooLong),
     noteSession(request) {
       const { sessionId } = request as { sessionId?: unknown };
