@@ -1,4 +1,6 @@
 import { readFile } from "node:fs/promises";
+import { eventually } from "../../support/eventually.js";
+import type { ServiceProcess } from "../../support/service-process.js";
 
 /** The memory of a process over time, as the system counts it. */
 export interface MemoryWatch {
@@ -28,6 +30,18 @@ export function watchMemory(pid: number): MemoryWatch {
     now: read,
     stop: () => clearInterval(timer),
   };
+}
+
+/** What a service has to be started with, so that {@link memoryHeld} can ask it. */
+export const askable = { NODE_OPTIONS: `--import ${new URL("collect-garbage.mjs", import.meta.url)}` };
+
+/** What a service still holds when its garbage is collected, in MiB. */
+export async function memoryHeld(service: ServiceProcess): Promise<number> {
+  const answers = () => service.lines().filter(({ msg }) => msg === "memory held");
+  const before = answers().length;
+  service.kill("SIGUSR2");
+  const answer = await eventually("it tells what it holds", () => answers()[before]);
+  return Math.round((answer.bytes as number) / 1024 / 1024);
 }
 
 /** One well-behaved caller among others of another kind: how it fares. */
