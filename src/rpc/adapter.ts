@@ -13,6 +13,7 @@ import {
 } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { type Call, lateness, timeLeft } from "../domain/call.js";
+import { Encoded } from "../domain/encoded.js";
 import {
   deadlineExceeded,
   readerTooSlow,
@@ -91,10 +92,11 @@ function unary(
   limitMs: number,
   options: AdapterOptions,
 ): handleUnaryCall<Decoded<unknown>, Buffer> {
+  const encode = encoding(responseSerialize);
   return (call, callback) => {
     const context = open(call, path, limitMs, [options.stopAll], options.log);
     execute(context, call.request, async (request) =>
-      responseSerialize(await context.within(run(request, context.call) as Promise<unknown>)),
+      encode(await context.within(run(request, context.call) as Promise<unknown>)),
     ).then(
       (response) => {
         context.end(codes.OK);
@@ -110,10 +112,11 @@ function streaming(
   run: Method<unknown, unknown>,
   options: AdapterOptions,
 ): handleServerStreamingCall<Decoded<unknown>, Buffer> {
+  const encode = encoding(responseSerialize);
   return (stream) => {
     const context = open(stream, path, Number.POSITIVE_INFINITY, [options.stopStreams, options.stopAll], options.log);
     execute(context, stream.request, (request) =>
-      pipe(run(request, context.call) as AsyncGenerator<unknown, void>, responseSerialize, stream, context, options),
+      pipe(run(request, context.call) as AsyncGenerator<unknown, void>, encode, stream, context, options),
     ).then(
       () => {
         context.end(codes.OK);
@@ -122,6 +125,10 @@ function streaming(
       (error: unknown) => stream.emit("error", context.fail(error)),
     );
   };
+}
+
+function encoding(serialize: (response: unknown) => Buffer): (response: unknown) => Buffer {
+  return (response) => (response instanceof Encoded ? response.bytes : serialize(response));
 }
 
 async function execute<T>(

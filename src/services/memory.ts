@@ -3,6 +3,7 @@ import type * as api from "../../gen/sessions/v1/memory_service.js";
 import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
 import type { Call } from "../domain/call.js";
 import { decodeCursor, encodeCursor, isSequencePosition } from "../domain/cursor.js";
+import type { Encoded } from "../domain/encoded.js";
 import { invalidCursor, messageNotFound, sessionNotFound } from "../domain/errors.js";
 import { keyOf } from "../domain/keys.js";
 import { MAX_LAST_N, MAX_MESSAGES_PER_CALL } from "../domain/limits.js";
@@ -12,10 +13,12 @@ import type { MessageRecord } from "../domain/records.js";
 import { clearMemory } from "../domain/session.js";
 import type { Cost, GroupCommit } from "../store/group-commit.js";
 import type { MemoryReader } from "../store/memory.js";
-import type { MessageStore } from "../store/messages.js";
+import { type MessageStore, memoryOf } from "../store/messages.js";
+import type { Raw } from "../store/raw.js";
 import type { SessionReader } from "../store/sessions.js";
 import { type Checks, createChecks, millisecondsOf } from "./checks.js";
 import { metadataUpdate, storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
+import { encodeGetMemory, encodeListMessages, messageBytes } from "./encode.js";
 import { inChunks, utf8Bytes } from "./listing.js";
 import type { Purger } from "./purger.js";
 import { newSession } from "./session.js";
@@ -41,7 +44,7 @@ export function createMemoryService(deps: MemoryDeps) {
   const find = async (call: Call, sessionId: string, messageId: string): Promise<MessageRecord> => {
     const session = await sessions.get(call, keyOf(call.project, sessionId));
     if (!session) throw sessionNotFound(sessionId);
-    const message = await messages.get(call, session, messageId);
+    const message = await messages.get(call, memoryOf(session), messageId);
     if (!message) throw messageNotFound(sessionId, messageId);
     return message;
   };
@@ -78,27 +81,24 @@ export function createMemoryService(deps: MemoryDeps) {
       };
     },
 
-    async getMemory({ sessionId, lastN }: api.GetMemoryRequest, call: Call): Promise<api.GetMemoryResponse> {
+    async getMemory({ sessionId, lastN }: api.GetMemoryRequest, call: Call): Promise<Encoded<api.GetMemoryResponse>> {
       const checks = createChecks();
       checks.id("session_id", sessionId);
       checks.count("last_n", lastN);
       checks.done();
 
-      const limit = lastN > 0 ? Math.min(lastN, MAX_LAST_N) : memoryWindow;
-      const found = await memory.read(call, keyOf(call.project, sessionId), (session) => ({
-        afterSequence: lastN > 0 ? 0 : (session.summary?.recentSequence ?? 0),
-        limit,
-      }));
-      if (!found) return { messages: [], summary: undefined, session: undefined };
-      const { session, messages: newest } = found;
-      return {
-        messages: newest.reverse().map(toMessage),
-        summary: session.summary && toSummary(session.summary),
-        session: toSession(session),
-      };
+      const found = await memory.read(call, {
+        session: keyOf(call.project, sessionId),
+        limit: lastN > 0 ? Math.min(lastN, MAX_LAST_N) : memoryWindow,
+        afterSummary: lastN === 0,
+      });
+      return encodeGetMemory(found);
     },
 
-    async *listMessages(request: api.ListMessagesRequest, call: Call): AsyncGenerator<api.ListMessagesResponse> {
+    async *listMessages(
+      request: api.ListMessagesRequest,
+      call: Call,
+    ): AsyncGenerator<Encoded<api.ListMessagesResponse>> {
       const { sessionId, descending } = request;
       const checks = createChecks();
       checks.id("session_id", sessionId);
@@ -111,20 +111,23 @@ export function createMemoryService(deps: MemoryDeps) {
       const from = decodeCursor(identity, request.cursor, isSequencePosition);
       const session = await sessions.get(call, key);
       if (!session) return;
+      const uid = session.uid.toString();
       // Erased and created anew since: its messages are others, under sequences that begin again.
-      if (from && from[1] !== session.uid) throw invalidCursor();
+      if (from && from[1] !== uid) throw invalidCursor();
 
+      const { lastSequence } = session;
+      const current = memoryOf(session);
       const pages = {
-        async read(position: [number, string] | undefined, limit: number): Promise<MessageRecord[]> {
-          const page = await messages.page(call, session, { after: position?.[0], descending, limit });
+        async read(position: [number, string] | undefined, limit: number): Promise<Raw<MessageRecord>[]> {
+          const page = await messages.page(call, current, { after: position?.[0], descending, limit, lastSequence });
           // What is retired may be erased in the midst of a page, so a page counts only while its memory still does.
-          return page.length > 0 && !(await sessions.isCurrent(call, session)) ? [] : page;
+          return page.length > 0 && !(await sessions.isCurrent(call, current)) ? [] : page;
         },
-        positionOf: ({ sequence }: MessageRecord): [number, string] => [sequence, session.uid],
-        sizeOf: (message: MessageRecord) => bytesOf(message),
+        positionOf: ({ sequence }: Raw<MessageRecord>): [number, string] => [sequence, uid],
+        sizeOf: messageBytes,
       };
       for await (const { items, next } of inChunks(pages, from, request)) {
-        yield { messages: items.map(toMessage), nextCursor: next ? encodeCursor(identity, next) : "" };
+        yield encodeListMessages(items, next ? encodeCursor(identity, next) : "");
       }
     },
 

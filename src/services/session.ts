@@ -4,6 +4,7 @@ import type * as api from "../../gen/sessions/v1/session_service.js";
 import { SessionOrder } from "../../gen/sessions/v1/session_service.js";
 import type { Call } from "../domain/call.js";
 import { decodeCursor, encodeCursor, isTimePosition } from "../domain/cursor.js";
+import type { Encoded } from "../domain/encoded.js";
 import { sessionNotFound } from "../domain/errors.js";
 import type { JsonObject } from "../domain/json.js";
 import { idOf, keyOf } from "../domain/keys.js";
@@ -14,11 +15,13 @@ import { newId } from "../domain/new-id.js";
 import type { SessionRecord } from "../domain/records.js";
 import { createSession, deleteSession, undeleteSession, updateSession } from "../domain/session.js";
 import type { GroupCommit } from "../store/group-commit.js";
+import type { Raw } from "../store/raw.js";
 import type { SessionListing, SessionReader, SessionOrder as StoredOrder } from "../store/sessions.js";
 import type { UserStore } from "../store/users.js";
 import { createChecks, millisecondsOf } from "./checks.js";
 import { loadedMetadata, metadataUpdate, storedMetadata, toSession } from "./convert.js";
-import { inChunks, utf8Bytes } from "./listing.js";
+import { encodeBatchGetSessions, encodeGetSession, encodeListSessions, sessionBytes } from "./encode.js";
+import { inChunks } from "./listing.js";
 import type { Purger } from "./purger.js";
 import type { RestoreSession } from "./restoration.js";
 
@@ -52,17 +55,20 @@ export function createSessionService({ changes, sessions, users, purger, restore
       return { session: toSession(session) };
     },
 
-    async getSession({ sessionId, showDeleted }: api.GetSessionRequest, call: Call): Promise<api.GetSessionResponse> {
+    async getSession(
+      { sessionId, showDeleted }: api.GetSessionRequest,
+      call: Call,
+    ): Promise<Encoded<api.GetSessionResponse>> {
       checkSessionId(sessionId);
       const session = await sessions.get(call, keyOf(call.project, sessionId), showDeleted);
       if (!session) throw sessionNotFound(sessionId);
-      return { session: toSession(session) };
+      return encodeGetSession(session);
     },
 
     async batchGetSessions(
       { sessionIds }: api.BatchGetSessionsRequest,
       call: Call,
-    ): Promise<api.BatchGetSessionsResponse> {
+    ): Promise<Encoded<api.BatchGetSessionsResponse>> {
       const checks = createChecks();
       checks.size("session_ids", sessionIds.length, { min: 1, max: MAX_BATCH_IDS });
       for (const [index, sessionId] of sessionIds.slice(0, MAX_BATCH_IDS).entries()) {
@@ -71,11 +77,11 @@ export function createSessionService({ changes, sessions, users, purger, restore
       checks.done();
 
       const keys = sessionIds.map((sessionId) => keyOf(call.project, sessionId));
-      const found = new Map((await sessions.getMany(call, keys)).map((session) => [session._id, session]));
-      return {
-        sessions: keys.flatMap((key) => found.get(key) ?? []).map(toSession),
-        missingSessionIds: keys.filter((key) => !found.has(key)).map(idOf),
-      };
+      const found = new Map((await sessions.getMany(call, keys)).map((session) => [session._id.toString(), session]));
+      return encodeBatchGetSessions(
+        keys.flatMap((key) => found.get(key) ?? []),
+        keys.filter((key) => !found.has(key)).map(idOf),
+      );
     },
 
     async updateSession(request: api.UpdateSessionRequest, call: Call): Promise<api.UpdateSessionResponse> {
@@ -140,7 +146,10 @@ export function createSessionService({ changes, sessions, users, purger, restore
       return { purgedMessages };
     },
 
-    async *listSessions(request: api.ListSessionsRequest, call: Call): AsyncGenerator<api.ListSessionsResponse> {
+    async *listSessions(
+      request: api.ListSessionsRequest,
+      call: Call,
+    ): AsyncGenerator<Encoded<api.ListSessionsResponse>> {
       const { userId, metadata = {}, createdAfter, createdBefore, order, descending, showDeleted } = request;
       const checks = createChecks();
       checks.count("limit", request.limit);
@@ -173,14 +182,13 @@ export function createSessionService({ changes, sessions, users, purger, restore
 
       const pages = {
         read: (after: [number, string] | undefined, limit: number) => sessions.page(call, listing, after, limit),
-        positionOf: (session: SessionRecord): [number, string] => [session[listing.order].getTime(), session._id],
-        sizeOf: (session: SessionRecord) =>
-          SESSION_BYTES + utf8Bytes(session._id, session.user) + (session.metadata?.length ?? 0),
-        includes: (session: SessionRecord) =>
+        positionOf: (session: Raw<SessionRecord>): [number, string] => [session[listing.order], session._id.toString()],
+        sizeOf: sessionBytes,
+        includes: (session: Raw<SessionRecord>) =>
           listing.terms.length === 0 || contains(loadedMetadata(session.metadata), metadata),
       };
       for await (const { items, next } of inChunks(pages, from, request)) {
-        yield { sessions: items.map(toSession), nextCursor: next ? encodeCursor(identity, next) : "" };
+        yield encodeListSessions(items, next ? encodeCursor(identity, next) : "");
       }
     },
   };
@@ -219,9 +227,6 @@ function checkSessionId(sessionId: string): void {
   checks.id("session_id", sessionId);
   checks.done();
 }
-
-/** A session on the wire, without its ids and metadata. */
-const SESSION_BYTES = 200;
 
 const ORDERS: Record<SessionOrder, StoredOrder> = {
   [SessionOrder.SESSION_ORDER_UNSPECIFIED]: "createTime",

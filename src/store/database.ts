@@ -103,6 +103,11 @@ export function bounded(call: Call): { maxTimeMS: number } {
   return { maxTimeMS: Math.ceil(left) };
 }
 
+/** The same for what several callers wait for: the most patient one decides. */
+export function boundedForAll(works: readonly { readonly call: Call }[]): { maxTimeMS: number } {
+  return bounded(works.map(({ call }) => call).reduce((a, b) => (a.deadline > b.deadline ? a : b)));
+}
+
 /** The database's own clock, which the TTL index goes by too: the clocks of two processes may differ. */
 export async function databaseTime({ db }: Database): Promise<Date> {
   const { localTime } = await db.command({ hello: 1 });

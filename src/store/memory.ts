@@ -1,61 +1,206 @@
+import type { ClientSession, Collection, FindCursor, FindOptions } from "mongodb";
 import type { Call } from "../domain/call.js";
 import { memoryTooLarge } from "../domain/errors.js";
 import { idOf } from "../domain/keys.js";
 import { MAX_MEMORY_BYTES } from "../domain/limits.js";
 import type { MessageRecord, SessionRecord } from "../domain/records.js";
-import { bounded, type Database } from "./database.js";
+import { bounded, boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
-import { LIVE } from "./messages.js";
+import { createGroups, type Outcome } from "./groups.js";
+import { LIVE, memoryOf } from "./messages.js";
+import { byteLength, RAW, type Raw, readRaw } from "./raw.js";
 import { isVisible } from "./sessions.js";
 
 /** Reads of a session together with the newest part of its memory, as both were at one moment. */
 export interface MemoryReader {
-  /**
-   * The live session with its newest messages, newest first, as far back as `window` says. Throws RESPONSE_TOO_LARGE when
-   * they are too much for one answer.
-   */
-  read(call: Call, key: string, window: (session: SessionRecord) => MemoryWindow): Promise<Memory | undefined>;
+  /** The live session with its newest messages, in order. Throws RESPONSE_TOO_LARGE when they are too much for one answer. */
+  read(call: Call, query: MemoryQuery): Promise<Memory | undefined>;
 }
 
-export interface MemoryWindow {
-  readonly afterSequence: number;
+export interface MemoryQuery {
+  /** The session's key. */
+  readonly session: string;
   readonly limit: number;
+  /** Whether messages that the summary covers are left out. */
+  readonly afterSummary: boolean;
 }
 
 export interface Memory {
-  readonly session: SessionRecord;
-  readonly messages: MessageRecord[];
+  readonly session: Raw<SessionRecord>;
+  readonly messages: readonly Raw<MessageRecord>[];
 }
 
-export function createMemoryReader({ client, sessions, messages }: Database): MemoryReader {
-  return {
-    read: (call, key, window) =>
-      // A snapshot: between two plain reads the session could be deleted and a part of its messages erased, in any order.
-      // The read concern is named because the client's own would take precedence over the snapshot's.
-      translated(() =>
-        client.withSession({ snapshot: true }, async (snapshot) => {
-          const atThatMoment = { session: snapshot, readConcern: { level: "snapshot" as const } };
-          const session = await sessions.findOne({ _id: key }, { ...atThatMoment, ...bounded(call) });
-          if (session === null || !isVisible(session)) return undefined;
+interface Read {
+  readonly call: Call;
+  readonly query: MemoryQuery;
+}
 
-          const { afterSequence, limit } = window(session);
-          const cursor = messages.find(
-            { session: key, epoch: session.epoch, sequence: { $gt: afterSequence }, ...LIVE },
-            { sort: { sequence: -1 }, limit, batchSize: limit, ...atThatMoment, ...bounded(call) },
-          );
-          const newest: MessageRecord[] = [];
-          let bytes = 0;
-          // Batch by batch: a step of the cursor for each message would cost more than the message.
-          while (await cursor.hasNext()) {
-            const batch = cursor.readBufferedDocuments();
-            for (const { content, payload, metadata } of batch) {
-              bytes += Buffer.byteLength(content) + (payload?.length ?? 0) + (metadata?.length ?? 0);
-            }
-            if (bytes > MAX_MEMORY_BYTES) throw memoryTooLarge(idOf(key), limit);
-            newest.push(...batch);
-          }
-          return { session, messages: newest };
-        }),
-      ),
+const MAX_GROUPS_IN_FLIGHT = 8;
+const HEAD_START_MS = 5;
+const MAX_READS = 32;
+const MAX_MESSAGES = 4_000;
+/** What is larger is read one by one. */
+const MAX_GROUP_BYTES = 16 * 1024 * 1024;
+
+export function createMemoryReader(database: Database): MemoryReader {
+  const groups = createGroups<Read>({
+    maxInFlight: MAX_GROUPS_IN_FLIGHT,
+    headStartMs: HEAD_START_MS,
+    choose: nextReads,
+    run: (group) => readGroup(database, group),
+  });
+  return { read: (call, query) => groups.submit({ call, query }) as Promise<Memory | undefined> };
+}
+
+function nextReads(waiting: readonly Read[]): Read[] {
+  let messages = 0;
+  const isTooMuch = ({ query }: Read, index: number): boolean => {
+    messages += query.limit;
+    return index > 0 && messages > MAX_MESSAGES;
   };
+  const first = waiting.slice(0, MAX_READS);
+  const end = first.findIndex(isTooMuch);
+  return end < 0 ? first : first.slice(0, end);
+}
+
+async function readGroup(database: Database, group: readonly Read[]): Promise<Outcome<Memory | undefined>[]> {
+  const outcomes = group.length === 1 ? [] : await readTogether(database, group);
+  return Promise.all(group.map((read, index) => outcomes[index] ?? outcomeOf(readAlone(database, read))));
+}
+
+function outcomeOf<T>(promise: Promise<T>): Promise<Outcome<T>> {
+  return promise.then(
+    (result) => ({ result }),
+    (error: unknown) => ({ error }),
+  );
+}
+
+function readAlone(database: Database, { call, query }: Read): Promise<Memory | undefined> {
+  const { sessions, messages } = database;
+  return inSnapshot(database, async (snapshot) => {
+    const found = await sessions.find({ _id: query.session }, { ...snapshot, ...AS_READ, ...bounded(call) }).toArray();
+    const [session] = found.map((document) => readRaw<SessionRecord>(document));
+    if (!session || !isVisible(session)) return undefined;
+
+    const { limit } = query;
+    const newest = await readWhole(
+      messages.find(
+        { ...memoryOf(session), sequence: { $gt: coveredBySummary(session, query) }, ...LIVE },
+        { sort: { sequence: -1 }, limit, batchSize: limit, ...snapshot, ...RAW, ...bounded(call) },
+      ),
+      MAX_MEMORY_BYTES,
+    );
+    if (!newest) throw memoryTooLarge(idOf(query.session), limit);
+    return { session, messages: newest.reverse() };
+  });
+}
+
+/**
+ * Reads for many with two queries: of each memory what lies under its last sequences, as many as are asked for. Who would need
+ * more has no outcome here: those of whose messages some were deleted one by one, and all when they are too large together.
+ */
+function readTogether(
+  database: Database,
+  group: readonly Read[],
+): Promise<readonly (Outcome<Memory | undefined> | undefined)[]> {
+  const { sessions, messages } = database;
+  return inSnapshot(database, async (snapshot) => {
+    const keys = [...new Set(group.map(({ query }) => query.session))];
+    const options = { ...snapshot, ...boundedForAll(group) };
+    const found = await sessions.find({ _id: { $in: keys } }, { ...options, ...AS_READ }).toArray();
+    const live = new Map<string, Raw<SessionRecord>>();
+    for (const document of found) {
+      const session = readRaw<SessionRecord>(document);
+      if (isVisible(session)) live.set(session._id.toString(), session);
+    }
+
+    const starts = new Map<Raw<SessionRecord>, number>();
+    for (const { query } of group) {
+      const session = live.get(query.session);
+      if (session)
+        starts.set(session, Math.min(startOf(session, query), starts.get(session) ?? Number.MAX_SAFE_INTEGER));
+    }
+    const memories = await readMemories(messages, starts, options);
+    if (!memories) return [];
+
+    return group.map(({ query }) => {
+      const session = live.get(query.session);
+      if (!session) return { result: undefined };
+      const start = startOf(session, query);
+      const newest = (memories.get(session.epoch.toString()) ?? []).filter(({ sequence }) => sequence > start);
+      const isComplete =
+        start === coveredBySummary(session, query) || newest.length === Math.min(query.limit, session.messageCount);
+      return isComplete ? { result: { session, messages: newest } } : undefined;
+    });
+  });
+}
+
+/** The messages of many memories after a sequence each, in order, by epoch; undefined when they are too large together. */
+async function readMemories(
+  messages: Collection<MessageRecord>,
+  starts: ReadonlyMap<Raw<SessionRecord>, number>,
+  options: FindOptions,
+): Promise<ReadonlyMap<string, Raw<MessageRecord>[]> | undefined> {
+  const memories = new Map<string, Raw<MessageRecord>[]>();
+  if (starts.size === 0) return memories;
+  const ranges = [...starts].map(([session, start]) => ({ ...memoryOf(session), sequence: { $gt: start } }));
+  const expected = [...starts].reduce((sum, [{ lastSequence }, start]) => sum + lastSequence - start, 0);
+  // One more than there can be, so that the first batch is known to be the last.
+  const cursor = messages.find({ $or: ranges, ...LIVE }, { ...options, ...RAW, batchSize: expected + 1 });
+  const all = await readWhole(cursor, MAX_GROUP_BYTES);
+  for (const message of all ?? []) {
+    const epoch = message.epoch.toString();
+    const memory = memories.get(epoch);
+    if (memory) memory.push(message);
+    else memories.set(epoch, [message]);
+  }
+  for (const memory of memories.values()) memory.sort((a, b) => a.sequence - b.sequence);
+  return all && memories;
+}
+
+/** All that a cursor finds; undefined when that is more than so many bytes. */
+async function readWhole(
+  cursor: FindCursor<MessageRecord>,
+  maxBytes: number,
+): Promise<Raw<MessageRecord>[] | undefined> {
+  const found: Raw<MessageRecord>[] = [];
+  let bytes = 0;
+  // Batch by batch: a step of the cursor for each message would cost more than the message.
+  while (await cursor.hasNext()) {
+    const batch = cursor.readBufferedDocuments();
+    for (const document of batch) bytes += byteLength(document);
+    if (bytes > maxBytes) {
+      await cursor.close();
+      return undefined;
+    }
+    for (const document of batch) found.push(readRaw(document));
+  }
+  return found;
+}
+
+/** Behind which sequence the messages are that are asked for, if none was deleted by itself. */
+function startOf(session: Raw<SessionRecord>, query: MemoryQuery): number {
+  return Math.max(coveredBySummary(session, query), session.lastSequence - query.limit);
+}
+
+function coveredBySummary({ summary }: Raw<SessionRecord>, { afterSummary }: MemoryQuery): number {
+  return afterSummary ? (summary?.recentSequence ?? 0) : 0;
+}
+
+/** With the summary, but without what only queries need. */
+const AS_READ = { projection: { terms: 0, retired: 0 }, ...RAW } as const;
+
+/**
+ * Runs reads that all see one moment: between two plain reads a session could be deleted and a part of its messages erased, in
+ * any order. The read concern is named because the client's own would take precedence over the snapshot's.
+ */
+function inSnapshot<T>({ client }: Database, run: (options: Snapshot) => Promise<T>): Promise<T> {
+  return translated(() =>
+    client.withSession({ snapshot: true }, (session) => run({ session, readConcern: { level: "snapshot" } })),
+  );
+}
+
+interface Snapshot {
+  readonly session: ClientSession;
+  readonly readConcern: { readonly level: "snapshot" };
 }

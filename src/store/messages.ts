@@ -3,7 +3,8 @@ import { messageKeyOf } from "../domain/keys.js";
 import type { MessageRecord, SessionRecord } from "../domain/records.js";
 import { bounded, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
-import { readPage } from "./paging.js";
+import { readRawPage } from "./paging.js";
+import type { Raw } from "./raw.js";
 
 /**
  * Reads of messages, and the one change of a message that leaves its session as it is. All of them go by the epoch of a session
@@ -12,14 +13,21 @@ import { readPage } from "./paging.js";
 export interface MessageStore {
   get(call: Call, memory: MemoryKey, messageId: string): Promise<MessageRecord | undefined>;
   /** The next messages after a position, in order; none when there are no more. */
-  page(call: Call, memory: SessionRecord, listing: MessageListing): Promise<MessageRecord[]>;
+  page(call: Call, memory: MemoryKey, listing: MessageListing): Promise<Raw<MessageRecord>[]>;
   /** Writes a changed message, unless it has changed since it was read. The answer is whether it was written. */
   replace(call: Call, before: MessageRecord, after: ChangeableFields): Promise<boolean>;
 }
 
-export type MemoryKey = Pick<SessionRecord, "_id" | "epoch">;
+export type MemoryKey = Pick<MessageRecord, "session" | "epoch">;
+
+/** Where a session's current messages are. */
+export function memoryOf({ _id, epoch }: Raw<SessionRecord>): MemoryKey {
+  return { session: _id.toString(), epoch: epoch.toString() };
+}
 
 export interface MessageListing {
+  /** The highest sequence that it goes to. */
+  readonly lastSequence: number;
   readonly after: number | undefined;
   readonly descending: boolean;
   readonly limit: number;
@@ -32,16 +40,15 @@ export const LIVE = { deleted: { $exists: false } } as const;
 
 export function createMessageStore({ messages }: Database): MessageStore {
   return {
-    async get(call, { _id: session, epoch }, messageId) {
+    async get(call, { session, epoch }, messageId) {
       const _id = messageKeyOf(epoch, messageId);
       const found = await translated(() => messages.findOne({ _id, session, ...LIVE }, bounded(call)));
       return found ?? undefined;
     },
-    page: (call, { _id: session, epoch, lastSequence }, { after, descending, limit }) =>
-      readPage(messages, call, {
+    page: (call, memory, { after, descending, limit, lastSequence }) =>
+      readRawPage(messages, call, {
         filter: {
-          session,
-          epoch,
+          ...memory,
           sequence: descending
             ? { $lt: after ?? Number.MAX_SAFE_INTEGER, $lte: lastSequence }
             : { $gt: after ?? 0, $lte: lastSequence },

@@ -2,25 +2,28 @@ import type { Filter } from "mongodb";
 import type { Call } from "../domain/call.js";
 import { ANY_TERM } from "../domain/metadata-terms.js";
 import type { SessionRecord } from "../domain/records.js";
-import { bounded, type Database } from "./database.js";
+import { bounded, boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
-import { afterTime, readPage } from "./paging.js";
+import { createGroups } from "./groups.js";
+import type { MemoryKey } from "./messages.js";
+import { afterTime, readRawPage } from "./paging.js";
+import { RAW, type Raw, readRaw } from "./raw.js";
 
 /** Reads of sessions. They filter by visibility themselves: the TTL index erases late. */
 export interface SessionReader {
   /** The session, live or, when asked for, soft-deleted. */
-  get(call: Call, key: string, showDeleted?: boolean): Promise<SessionRecord | undefined>;
+  get(call: Call, key: string, showDeleted?: boolean): Promise<Raw<SessionRecord> | undefined>;
   /** The live ones of these sessions, in no order. */
-  getMany(call: Call, keys: readonly string[]): Promise<SessionRecord[]>;
+  getMany(call: Call, keys: readonly string[]): Promise<Raw<SessionRecord>[]>;
   /** Whether the session lives and its memory is still this one. */
-  isCurrent(call: Call, memory: Pick<SessionRecord, "_id" | "epoch">): Promise<boolean>;
+  isCurrent(call: Call, memory: MemoryKey): Promise<boolean>;
   /** The next sessions of a listing after a position, in its order; none when it is at its end. */
   page(
     call: Call,
     listing: SessionListing,
     after: readonly [number, string] | undefined,
     limit: number,
-  ): Promise<SessionRecord[]>;
+  ): Promise<Raw<SessionRecord>[]>;
 }
 
 export type SessionOrder = "createTime" | "updateTime" | "lastMessageTime";
@@ -38,33 +41,48 @@ export interface SessionListing {
 }
 
 /** Whether a stored session is there for callers. */
-export function isVisible({ deleted, purging }: SessionRecord, showDeleted = false): boolean {
+export function isVisible(
+  { deleted, purging }: Pick<SessionRecord, "deleted" | "purging">,
+  showDeleted = false,
+): boolean {
   return !purging && (!deleted || showDeleted);
 }
 
 /** What can be large and is no part of a session's own answer. */
 const AS_ANSWERED = { summary: 0, terms: 0, retired: 0 };
 
+const MAX_GROUPS_IN_FLIGHT = 8;
+const HEAD_START_MS = 5;
+const MAX_READS = 128;
+
 export function createSessionReader({ sessions }: Database): SessionReader {
+  const read = async (bound: { maxTimeMS: number }, filter: Filter<SessionRecord>): Promise<Raw<SessionRecord>[]> => {
+    const found = translated(() => sessions.find(filter, { projection: AS_ANSWERED, ...RAW, ...bound }).toArray());
+    return (await found).map((document) => readRaw(document));
+  };
+  const groups = createGroups<{ call: Call; key: string }>({
+    maxInFlight: MAX_GROUPS_IN_FLIGHT,
+    headStartMs: HEAD_START_MS,
+    choose: (waiting) => waiting.slice(0, MAX_READS),
+    async run(group) {
+      const keys = new Set(group.map(({ key }) => key));
+      const found = await read(boundedForAll(group), { _id: { $in: [...keys] } });
+      const byKey = new Map(found.map((session) => [session._id.toString(), session]));
+      return group.map(({ key }) => ({ result: byKey.get(key) }));
+    },
+  });
   return {
     async get(call, key, showDeleted = false) {
-      const found = await translated(() =>
-        sessions.findOne({ _id: key }, { projection: AS_ANSWERED, ...bounded(call) }),
-      );
-      return found !== null && isVisible(found, showDeleted) ? found : undefined;
+      const found = (await groups.submit({ call, key })) as Raw<SessionRecord> | undefined;
+      return found && isVisible(found, showDeleted) ? found : undefined;
     },
-    getMany: (call, keys) =>
-      translated(() =>
-        sessions
-          .find({ _id: { $in: [...keys] }, deleted: false }, { projection: AS_ANSWERED, ...bounded(call) })
-          .toArray(),
-      ),
-    isCurrent: async (call, { _id, epoch }) =>
+    getMany: (call, keys) => read(bounded(call), { _id: { $in: [...keys] }, deleted: false }),
+    isCurrent: async (call, { session, epoch }) =>
       (await translated(() =>
-        sessions.findOne({ _id, epoch, deleted: false }, { projection: { _id: 1 }, ...bounded(call) }),
+        sessions.findOne({ _id: session, epoch, deleted: false }, { projection: { _id: 1 }, ...bounded(call) }),
       )) !== null,
     page: (call, listing, after, limit) =>
-      readPage(sessions, call, {
+      readRawPage(sessions, call, {
         filter: filterOf(listing, after),
         sort: listing.descending ? { [listing.order]: -1, _id: -1 } : { [listing.order]: 1, _id: 1 },
         limit,

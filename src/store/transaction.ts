@@ -12,6 +12,7 @@ import {
   OPERATION_TIMEOUT_MS,
   translated,
 } from "./driver-errors.js";
+import type { Outcome } from "./groups.js";
 
 /** One call's change of one session: what has to be read for its decision, and the decision. */
 export interface SessionChange<T> {
@@ -31,8 +32,6 @@ export interface SessionChange<T> {
   readonly unmarkedCount?: boolean;
   readonly epochs?: boolean;
 }
-
-export type Outcome<T> = { readonly result: T } | { readonly error: unknown };
 
 /** How often a group is decided anew, after it has read more or has met another's insert. */
 const MAX_ATTEMPTS = 8;

@@ -133,30 +133,45 @@ test.each([0, 5, 1000])(
   },
 );
 
-test("GetMemory that meets an erasure between its two reads answers with the memory as it was", async () => {
-  const { database, memory } = pair.one;
-  const sessionId = "met";
-  const key = `default/${sessionId}`;
-  await memory.addMemory({ sessionId, messages: numbered(20) });
-  const { sessions, messages } = database;
-  const meeting = {
-    ...database,
-    sessions: {
-      // The session is condemned and its erasure well under way when its messages are read.
-      async findOne(filter: object, options: object) {
-        const session = await sessions.findOne(filter, options);
-        await sessions.updateOne({ _id: key }, { $set: { purging: true, deleted: true } });
-        await messages.deleteMany({ session: key, sequence: { $in: [12, 17, 20] } });
-        return session;
+test.each([
+  { reads: ["met"], how: "alone" },
+  // The first is read alone at once, and those that come meanwhile together.
+  { reads: ["other", "met", "other"], how: "together with others" },
+])(
+  "GetMemory that meets an erasure between its two reads answers with the memory as it was: $how",
+  async ({ reads, how }) => {
+    const { database, memory } = pair.one;
+    const ids = new Map(["met", "other"].map((name) => [name, `${name} ${how}`]));
+    for (const sessionId of ids.values()) await memory.addMemory({ sessionId, messages: numbered(20) });
+    const { sessions, messages } = database;
+    const key = `default/${ids.get("met")}`;
+    const meeting = {
+      ...database,
+      sessions: {
+        find: (filter: object, options: object) => ({
+          // The session is condemned and its erasure well under way when its messages are read.
+          async toArray() {
+            const found = await sessions.find(filter, options).toArray();
+            if (JSON.stringify(filter).includes(key)) {
+              await sessions.updateOne({ _id: key }, { $set: { purging: true, deleted: true } });
+              await messages.deleteMany({ session: key, sequence: { $in: [12, 17, 20] } });
+            }
+            return found;
+          },
+        }),
       },
-    },
-  };
-  const reader = createMemoryReader(meeting as unknown as Database);
-  const call = { project: "default", signal: new AbortController().signal, deadline: Infinity, requestId: "test" };
-  const read = await reader.read(call, key, () => ({ afterSequence: 0, limit: 10 }));
-  expect(read?.messages.map(({ sequence }) => sequence)).toEqual([20, 19, 18, 17, 16, 15, 14, 13, 12, 11]);
-  expect(await memory.getMemory({ sessionId })).toMatchObject({ messages: [], session: undefined });
-});
+    };
+    const reader = createMemoryReader(meeting as unknown as Database);
+    const call = { project: "default", signal: new AbortController().signal, deadline: Infinity, requestId: "test" };
+    const found = await Promise.all(
+      reads.map((name) => reader.read(call, { session: `default/${ids.get(name)}`, limit: 10, afterSummary: false })),
+    );
+    for (const read of found) {
+      expect(read?.messages.map(({ sequence }) => sequence)).toEqual([11, 12, 13, 14, 15, 16, 17, 18, 19, 20]);
+    }
+    expect(await memory.getMemory({ sessionId: ids.get("met") })).toMatchObject({ messages: [], session: undefined });
+  },
+);
 
 test("messages that are deleted one by one while they are listed and read leave no other out", async () => {
   await forEach(10, 2, async (round) => {

@@ -4,7 +4,8 @@ import type { SessionState } from "../../src/domain/decision.js";
 import { deadlineExceeded, type SessionsError } from "../../src/domain/errors.js";
 import { OPERATION_TIMEOUT_MS } from "../../src/store/driver-errors.js";
 import { type Cost, createGroupCommit, type GroupCommit } from "../../src/store/group-commit.js";
-import type { Outcome, SessionChange } from "../../src/store/transaction.js";
+import type { Outcome } from "../../src/store/groups.js";
+import type { SessionChange } from "../../src/store/transaction.js";
 import { eventually } from "../support/eventually.js";
 
 const MIB = 1024 * 1024;

@@ -1,0 +1,133 @@
+import type * as memoryApi from "../../gen/sessions/v1/memory_service.js";
+import type * as sessionApi from "../../gen/sessions/v1/session_service.js";
+import { Encoded } from "../domain/encoded.js";
+import { type MessageRecord, NO_TIME, type SessionRecord, type SummaryRecord } from "../domain/records.js";
+import type { Memory } from "../store/memory.js";
+import type { Raw } from "../store/raw.js";
+import { WireWriter } from "./wire-writer.js";
+
+/**
+ * Answers of which most is as it is stored, encoded from what was read with nothing in between. The numbers are those of the
+ * fields in the protos. What the API's messages mean is also in convert.ts, for answers to changes: a test holds the two together.
+ */
+
+export function encodeGetSession(session: Raw<SessionRecord>): Encoded<sessionApi.GetSessionResponse> {
+  const out = new WireWriter(sessionBytes(session));
+  writeSession(out, 1, session);
+  return new Encoded(out.finish());
+}
+
+export function encodeBatchGetSessions(
+  sessions: readonly Raw<SessionRecord>[],
+  missingSessionIds: readonly string[],
+): Encoded<sessionApi.BatchGetSessionsResponse> {
+  const out = new WireWriter(sum(sessions, sessionBytes));
+  for (const session of sessions) writeSession(out, 1, session);
+  for (const sessionId of missingSessionIds) out.text(2, sessionId);
+  return new Encoded(out.finish());
+}
+
+export function encodeListSessions(
+  sessions: readonly Raw<SessionRecord>[],
+  nextCursor: string,
+): Encoded<sessionApi.ListSessionsResponse> {
+  const out = new WireWriter(sum(sessions, sessionBytes) + nextCursor.length);
+  for (const session of sessions) writeSession(out, 1, session);
+  out.text(2, nextCursor);
+  return new Encoded(out.finish());
+}
+
+export function encodeGetMemory(memory: Memory | undefined): Encoded<memoryApi.GetMemoryResponse> {
+  if (!memory) return new Encoded(Buffer.alloc(0));
+  const { session, messages } = memory;
+  const { summary } = session;
+  const out = new WireWriter(
+    sum(messages, messageBytes) + sessionBytes(session) + (summary ? summaryBytes(summary) : 0),
+  );
+  for (const message of messages) writeMessage(out, 1, message);
+  if (summary) writeSummary(out, 2, summary);
+  writeSession(out, 3, session);
+  return new Encoded(out.finish());
+}
+
+export function encodeListMessages(
+  messages: readonly Raw<MessageRecord>[],
+  nextCursor: string,
+): Encoded<memoryApi.ListMessagesResponse> {
+  const out = new WireWriter(sum(messages, messageBytes) + nextCursor.length);
+  for (const message of messages) writeMessage(out, 1, message);
+  out.text(2, nextCursor);
+  return new Encoded(out.finish());
+}
+
+function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord>): void {
+  const { _id, uid, user, metadata, deleted, lastMessageTime, deleteTime, purgeTime } = session;
+  out.message(field, sessionBytes(session), () => {
+    out.bytes(1, idBytes(_id));
+    out.bytes(2, uid);
+    if (user) out.bytes(3, idBytes(user));
+    out.encoded(4, metadata ?? NOTHING);
+    out.time(5, session.createTime);
+    out.time(6, session.updateTime);
+    if (!deleted && lastMessageTime !== NO_TIME.getTime()) out.time(7, lastMessageTime);
+    if (deleteTime !== undefined) out.time(8, deleteTime);
+    if (purgeTime !== undefined) out.time(9, purgeTime);
+    out.integer(10, deleted ? 0 : session.messageCount);
+    out.text(11, `${uid}-${session.version}`);
+  });
+}
+
+function writeMessage(out: WireWriter, field: number, message: Raw<MessageRecord>): void {
+  const { _id, session, epoch, payload, payloadType, metadata, updateTime } = message;
+  out.message(field, messageBytes(message), () => {
+    out.bytes(1, _id.subarray(epoch.length + 1));
+    out.bytes(2, idBytes(session));
+    out.integer(3, message.sequence);
+    out.bytes(4, message.role);
+    out.integer(5, message.roleType);
+    out.bytes(6, message.content);
+    if (payload) out.bytes(7, payload);
+    if (payloadType) out.bytes(8, payloadType);
+    out.encoded(9, metadata ?? NOTHING);
+    out.integer(10, message.tokenCount);
+    out.time(11, message.createTime);
+    out.time(12, updateTime ?? message.addTime);
+  });
+}
+
+function writeSummary(out: WireWriter, field: number, summary: Raw<SummaryRecord>): void {
+  out.message(field, summaryBytes(summary), () => {
+    out.bytes(1, summary.content);
+    out.bytes(2, summary.recentMessageId);
+    out.encoded(3, summary.metadata ?? NOTHING);
+    out.integer(4, summary.tokenCount);
+    out.time(5, summary.createTime);
+  });
+}
+
+const NOTHING = new Uint8Array();
+
+/** The id in a key, see keys.ts. */
+function idBytes(key: Buffer): Buffer {
+  return key.subarray(key.indexOf("/") + 1);
+}
+
+/** About how many bytes these are on the wire. */
+export function sessionBytes({ _id, uid, user, metadata }: Raw<SessionRecord>): number {
+  return 80 + _id.length + 2 * uid.length + (user?.length ?? 0) + (metadata?.length ?? 0);
+}
+
+export function messageBytes(message: Raw<MessageRecord>): number {
+  const { _id, epoch, session, role, content, payload, payloadType, metadata } = message;
+  const ids = _id.length - epoch.length + session.length;
+  const rest = role.length + (payload?.length ?? 0) + (payloadType?.length ?? 0) + (metadata?.length ?? 0);
+  return 50 + ids + content.length + rest;
+}
+
+function summaryBytes({ content, recentMessageId, metadata }: Raw<SummaryRecord>): number {
+  return 40 + content.length + recentMessageId.length + (metadata?.length ?? 0);
+}
+
+function sum<T>(items: readonly T[], bytesOf: (item: T) => number): number {
+  return items.reduce((total, item) => total + bytesOf(item), 0);
+}
