@@ -3,7 +3,7 @@ import { CHUNK_BYTES, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE } from "../domain/limit
 /** A listing as pages of stored items, each read after the last item of the one before. */
 export interface Pages<R, P> {
   /** The next items after a position; may be fewer than asked for, and none only at the end. */
-  read(after: P | undefined, limit: number): Promise<R[]>;
+  read(after: P | undefined, limit: number): Promise<readonly R[]>;
   positionOf(item: R): P;
   /** About how many bytes an item has on the wire. */
   sizeOf(item: R): number;

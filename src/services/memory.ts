@@ -118,7 +118,7 @@ export function createMemoryService(deps: MemoryDeps) {
       const { lastSequence } = session;
       const current = memoryOf(session);
       const pages = {
-        async read(position: [number, string] | undefined, limit: number): Promise<Raw<MessageRecord>[]> {
+        async read(position: [number, string] | undefined, limit: number): Promise<readonly Raw<MessageRecord>[]> {
           const page = await messages.page(call, current, { after: position?.[0], descending, limit, lastSequence });
           // What is retired may be erased in the midst of a page, so a page counts only while its memory still does.
           return page.length > 0 && !(await sessions.isCurrent(call, current)) ? [] : page;

@@ -77,7 +77,7 @@ export function createSessionService({ changes, sessions, users, purger, restore
       checks.done();
 
       const keys = sessionIds.map((sessionId) => keyOf(call.project, sessionId));
-      const found = new Map((await sessions.getMany(call, keys)).map((session) => [session._id.toString(), session]));
+      const found = await sessions.getMany(call, keys);
       return encodeBatchGetSessions(
         keys.flatMap((key) => found.get(key) ?? []),
         keys.filter((key) => !found.has(key)).map(idOf),

@@ -82,6 +82,20 @@ function isUnavailable(error: MongoError): boolean {
   return error instanceof MongoServerError && UNAVAILABLE_CODES.has(Number(error.code));
 }
 
+/**
+ * Whether a read may well succeed when it is sent again: its connection broke, or the primary is another by now. That is what the
+ * driver goes by for the reads that it sends again itself.
+ */
+export function isWorthAnotherRead(error: unknown): boolean {
+  return (
+    error instanceof MongoNetworkError ||
+    (error instanceof MongoServerError && OTHER_PRIMARY_CODES.has(Number(error.code)))
+  );
+}
+
+/** As the driver has them: "retryable" of its specification. */
+const OTHER_PRIMARY_CODES = new Set([6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436]);
+
 const UNAVAILABLE_CLASSES = [
   MongoNetworkError,
   MongoNotConnectedError,

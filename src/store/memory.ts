@@ -1,4 +1,4 @@
-import type { ClientSession, Collection, FindCursor, FindOptions } from "mongodb";
+import type { ClientSession } from "mongodb";
 import type { Call } from "../domain/call.js";
 import { memoryTooLarge } from "../domain/errors.js";
 import { idOf } from "../domain/keys.js";
@@ -8,7 +8,7 @@ import { bounded, boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
 import { createGroups, type Outcome } from "./groups.js";
 import { LIVE, memoryOf } from "./messages.js";
-import { byteLength, RAW, type Raw, readRaw } from "./raw.js";
+import { findRaw, type Raw } from "./raw.js";
 import { isVisible } from "./sessions.js";
 
 /** Reads of a session together with the newest part of its memory, as both were at one moment. */
@@ -39,8 +39,6 @@ const MAX_GROUPS_IN_FLIGHT = 8;
 const HEAD_START_MS = 5;
 const MAX_READS = 32;
 const MAX_MESSAGES = 4_000;
-/** What is larger is read one by one. */
-const MAX_GROUP_BYTES = 16 * 1024 * 1024;
 
 export function createMemoryReader(database: Database): MemoryReader {
   const groups = createGroups<Read>({
@@ -76,21 +74,25 @@ function outcomeOf<T>(promise: Promise<T>): Promise<Outcome<T>> {
 }
 
 function readAlone(database: Database, { call, query }: Read): Promise<Memory | undefined> {
-  const { sessions, messages } = database;
   return inSnapshot(database, async (snapshot) => {
-    const found = await sessions.find({ _id: query.session }, { ...snapshot, ...AS_READ, ...bounded(call) }).toArray();
-    const [session] = found.map((document) => readRaw<SessionRecord>(document));
+    const found = await findRaw(database, "sessions", bySession([query.session]), { ...snapshot, ...bounded(call) });
+    const [session] = found.documents;
     if (!session || !isVisible(session)) return undefined;
 
-    const { limit } = query;
-    const newest = await readWhole(
-      messages.find(
-        { ...memoryOf(session), sequence: { $gt: coveredBySummary(session, query) }, ...LIVE },
-        { sort: { sequence: -1 }, limit, batchSize: limit, ...snapshot, ...RAW, ...bounded(call) },
-      ),
-      MAX_MEMORY_BYTES,
-    );
-    if (!newest) throw memoryTooLarge(idOf(query.session), limit);
+    const newest: Raw<MessageRecord>[] = [];
+    const after = coveredBySummary(session, query);
+    let before = session.lastSequence + 1;
+    let bytes = 0;
+    while (newest.length < query.limit) {
+      const filter = { ...memoryOf(session), sequence: { $gt: after, $lt: before }, ...LIVE };
+      const rest = { filter, sort: { sequence: -1 as const }, limit: query.limit - newest.length };
+      const batch = await findRaw(database, "messages", rest, { ...snapshot, ...bounded(call) });
+      bytes += batch.bytes;
+      if (bytes > MAX_MEMORY_BYTES) throw memoryTooLarge(idOf(query.session), query.limit);
+      newest.push(...batch.documents);
+      before = newest.at(-1)?.sequence ?? 0;
+      if (!batch.mayBeCut) break;
+    }
     return { session, messages: newest.reverse() };
   });
 }
@@ -103,79 +105,54 @@ function readTogether(
   database: Database,
   group: readonly Read[],
 ): Promise<readonly (Outcome<Memory | undefined> | undefined)[]> {
-  const { sessions, messages } = database;
   return inSnapshot(database, async (snapshot) => {
-    const keys = [...new Set(group.map(({ query }) => query.session))];
     const options = { ...snapshot, ...boundedForAll(group) };
-    const found = await sessions.find({ _id: { $in: keys } }, { ...options, ...AS_READ }).toArray();
-    const live = new Map<string, Raw<SessionRecord>>();
-    for (const document of found) {
-      const session = readRaw<SessionRecord>(document);
-      if (isVisible(session)) live.set(session._id.toString(), session);
-    }
+    const keys = new Set(group.map(({ query }) => query.session));
+    const found = await findRaw(database, "sessions", bySession([...keys]), options);
+    if (found.mayBeCut) return [];
+    const live = new Map(
+      found.documents.filter((session) => isVisible(session)).map((session) => [session._id.toString(), session]),
+    );
 
     const starts = new Map<Raw<SessionRecord>, number>();
     for (const { query } of group) {
       const session = live.get(query.session);
-      if (session)
-        starts.set(session, Math.min(startOf(session, query), starts.get(session) ?? Number.MAX_SAFE_INTEGER));
+      if (session) starts.set(session, Math.min(startOf(session, query), starts.get(session) ?? session.lastSequence));
     }
-    const memories = await readMemories(messages, starts, options);
+    const memories = await readMemories(database, starts, options);
     if (!memories) return [];
 
     return group.map(({ query }) => {
       const session = live.get(query.session);
       if (!session) return { result: undefined };
       const start = startOf(session, query);
-      const newest = (memories.get(session.epoch.toString()) ?? []).filter(({ sequence }) => sequence > start);
+      const messages = (memories.get(session.epoch.toString()) ?? []).filter(({ sequence }) => sequence > start);
       const isComplete =
-        start === coveredBySummary(session, query) || newest.length === Math.min(query.limit, session.messageCount);
-      return isComplete ? { result: { session, messages: newest } } : undefined;
+        start === coveredBySummary(session, query) || messages.length === Math.min(query.limit, session.messageCount);
+      return isComplete ? { result: { session, messages } } : undefined;
     });
   });
 }
 
 /** The messages of many memories after a sequence each, in order, by epoch; undefined when they are too large together. */
 async function readMemories(
-  messages: Collection<MessageRecord>,
+  database: Database,
   starts: ReadonlyMap<Raw<SessionRecord>, number>,
-  options: FindOptions,
+  options: Parameters<typeof findRaw>[3],
 ): Promise<ReadonlyMap<string, Raw<MessageRecord>[]> | undefined> {
   const memories = new Map<string, Raw<MessageRecord>[]>();
   if (starts.size === 0) return memories;
   const ranges = [...starts].map(([session, start]) => ({ ...memoryOf(session), sequence: { $gt: start } }));
-  const expected = [...starts].reduce((sum, [{ lastSequence }, start]) => sum + lastSequence - start, 0);
-  // One more than there can be, so that the first batch is known to be the last.
-  const cursor = messages.find({ $or: ranges, ...LIVE }, { ...options, ...RAW, batchSize: expected + 1 });
-  const all = await readWhole(cursor, MAX_GROUP_BYTES);
-  for (const message of all ?? []) {
+  const found = await findRaw(database, "messages", { filter: { $or: ranges, ...LIVE } }, options);
+  if (found.mayBeCut) return undefined;
+  for (const message of found.documents) {
     const epoch = message.epoch.toString();
     const memory = memories.get(epoch);
     if (memory) memory.push(message);
     else memories.set(epoch, [message]);
   }
   for (const memory of memories.values()) memory.sort((a, b) => a.sequence - b.sequence);
-  return all && memories;
-}
-
-/** All that a cursor finds; undefined when that is more than so many bytes. */
-async function readWhole(
-  cursor: FindCursor<MessageRecord>,
-  maxBytes: number,
-): Promise<Raw<MessageRecord>[] | undefined> {
-  const found: Raw<MessageRecord>[] = [];
-  let bytes = 0;
-  // Batch by batch: a step of the cursor for each message would cost more than the message.
-  while (await cursor.hasNext()) {
-    const batch = cursor.readBufferedDocuments();
-    for (const document of batch) bytes += byteLength(document);
-    if (bytes > maxBytes) {
-      await cursor.close();
-      return undefined;
-    }
-    for (const document of batch) found.push(readRaw(document));
-  }
-  return found;
+  return memories;
 }
 
 /** Behind which sequence the messages are that are asked for, if none was deleted by itself. */
@@ -188,19 +165,15 @@ function coveredBySummary({ summary }: Raw<SessionRecord>, { afterSummary }: Mem
 }
 
 /** With the summary, but without what only queries need. */
-const AS_READ = { projection: { terms: 0, retired: 0 }, ...RAW } as const;
+const bySession = (keys: readonly string[]) => ({
+  filter: { _id: { $in: [...keys] } },
+  projection: { terms: 0, retired: 0 },
+});
 
 /**
  * Runs reads that all see one moment: between two plain reads a session could be deleted and a part of its messages erased, in
- * any order. The read concern is named because the client's own would take precedence over the snapshot's.
+ * any order.
  */
-function inSnapshot<T>({ client }: Database, run: (options: Snapshot) => Promise<T>): Promise<T> {
-  return translated(() =>
-    client.withSession({ snapshot: true }, (session) => run({ session, readConcern: { level: "snapshot" } })),
-  );
-}
-
-interface Snapshot {
-  readonly session: ClientSession;
-  readonly readConcern: { readonly level: "snapshot" };
+function inSnapshot<T>({ client }: Database, run: (snapshot: { session: ClientSession }) => Promise<T>): Promise<T> {
+  return translated(() => client.withSession({ snapshot: true }, (session) => run({ session })));
 }

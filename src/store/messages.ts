@@ -13,7 +13,7 @@ import type { Raw } from "./raw.js";
 export interface MessageStore {
   get(call: Call, memory: MemoryKey, messageId: string): Promise<MessageRecord | undefined>;
   /** The next messages after a position, in order; none when there are no more. */
-  page(call: Call, memory: MemoryKey, listing: MessageListing): Promise<Raw<MessageRecord>[]>;
+  page(call: Call, memory: MemoryKey, listing: MessageListing): Promise<readonly Raw<MessageRecord>[]>;
   /** Writes a changed message, unless it has changed since it was read. The answer is whether it was written. */
   replace(call: Call, before: MessageRecord, after: ChangeableFields): Promise<boolean>;
 }
@@ -38,7 +38,8 @@ export type ChangeableFields = Pick<MessageRecord, "metadata" | "tokenCount" | "
 /** What a message must be besides being of its session's current epoch. */
 export const LIVE = { deleted: { $exists: false } } as const;
 
-export function createMessageStore({ messages }: Database): MessageStore {
+export function createMessageStore(database: Database): MessageStore {
+  const { messages } = database;
   return {
     async get(call, { session, epoch }, messageId) {
       const _id = messageKeyOf(epoch, messageId);
@@ -46,7 +47,7 @@ export function createMessageStore({ messages }: Database): MessageStore {
       return found ?? undefined;
     },
     page: (call, memory, { after, descending, limit, lastSequence }) =>
-      readRawPage(messages, call, {
+      readRawPage(database, "messages", call, {
         filter: {
           ...memory,
           sequence: descending

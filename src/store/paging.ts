@@ -1,52 +1,48 @@
 import type { Collection, Document, Filter } from "mongodb";
 import type { Call } from "../domain/call.js";
-import { bounded } from "./database.js";
+import { bounded, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
-import { RAW, type Raw, readRaw } from "./raw.js";
+import { findRaw, type Raw, type RawName, type RawRecords } from "./raw.js";
+
+export interface PageQuery<R> {
+  readonly filter: Filter<R>;
+  readonly sort: Record<string, 1 | -1>;
+  readonly limit: number;
+  readonly projection?: Document;
+}
 
 /**
  * One page of a listing: one query, one batch, no cursor left open. The database cuts a batch at 16 MiB, so a page may be
  * shorter than asked for though more is there; only an empty one is the end.
  */
-export async function readPage<R extends Document>(
-  collection: Collection<R>,
-  call: Call,
-  query: PageQuery<R>,
-): Promise<R[]> {
-  // A listing that finds nothing to send has no other place where it could end with its call.
-  call.signal.throwIfAborted();
-  return await translated(
-    () =>
+export function readPage<R extends Document>(collection: Collection<R>, call: Call, query: PageQuery<R>): Promise<R[]> {
+  const { filter, limit, ...options } = query;
+  return onePage(
+    call,
+    (bound) =>
       collection
-        .find(query.filter, {
-          sort: query.sort,
-          limit: query.limit,
-          batchSize: query.limit,
-          singleBatch: true,
-          projection: query.projection,
-          // Not broken off with its call, once it is under way: the driver would drop a connection of everybody's for it.
-          ...bounded(call),
-          raw: query.raw ?? false,
-        })
+        .find(filter, { ...options, limit, batchSize: limit, singleBatch: true, ...bound })
         .toArray() as Promise<R[]>,
   );
 }
 
 /** The same, for items of which most is only passed on. */
-export async function readRawPage<R extends Document>(
-  collection: Collection<R>,
+export function readRawPage<Name extends RawName>(
+  database: Database,
+  name: Name,
   call: Call,
-  query: PageQuery<R>,
-): Promise<Raw<R>[]> {
-  return (await readPage(collection, call, { ...query, ...RAW })).map((document) => readRaw(document));
+  query: PageQuery<RawRecords[Name]>,
+): Promise<readonly Raw<RawRecords[Name]>[]> {
+  return onePage(call, async (bound) => (await findRaw(database, name, query, bound)).documents);
 }
 
-interface PageQuery<R> {
-  readonly filter: Filter<R>;
-  readonly sort: Record<string, 1 | -1>;
-  readonly limit: number;
-  readonly projection?: Document;
-  readonly raw?: true;
+/**
+ * A listing that finds nothing to send has no other place where it could end with its call. What is under way is not broken off:
+ * the driver would drop a connection of everybody's for it.
+ */
+async function onePage<T>(call: Call, read: (bound: { maxTimeMS: number }) => Promise<T>): Promise<T> {
+  call.signal.throwIfAborted();
+  return await translated(() => read(bounded(call)));
 }
 
 /**

@@ -1,4 +1,7 @@
-import { BSON } from "mongodb";
+import { BSON, type ClientSession, type Document, type Filter } from "mongodb";
+import type { MessageRecord, SessionRecord } from "../domain/records.js";
+import type { Database } from "./database.js";
+import { isWorthAnotherRead } from "./driver-errors.js";
 
 /**
  * A record as its bytes came from the database: texts are their UTF-8, times are milliseconds since 1970. Most of what is
@@ -18,18 +21,73 @@ type RawValue<V> = V extends string
         ? Raw<V>
         : V;
 
-/** For `find`: documents come as their bytes, whatever the driver's types say, for {@link readRaw}. */
-export const RAW = { raw: true } as const;
-
-/** Reads a document's fields. Lists are left out: nothing that is read in this way needs one. */
-export function readRaw<R extends object>(document: R): Raw<R> {
-  const { buffer, byteOffset, byteLength } = document as unknown as Uint8Array;
-  return fieldsOf(Buffer.from(buffer, byteOffset, byteLength)) as Raw<R>;
+/** What can be read in this way, by collection. */
+export interface RawRecords {
+  readonly sessions: SessionRecord;
+  readonly messages: MessageRecord;
 }
 
-/** How large a document is that has come as its bytes. */
-export function byteLength(document: object): number {
-  return (document as Uint8Array).byteLength;
+export type RawName = keyof RawRecords;
+
+export interface RawQuery<R> {
+  readonly filter: Filter<R>;
+  readonly sort?: Record<string, 1 | -1>;
+  readonly limit?: number;
+  readonly projection?: Document;
+}
+
+export interface RawBatch<R> {
+  readonly documents: readonly Raw<R>[];
+  readonly bytes: number;
+  /** Whether more may be there that the query asks for: the database cuts a batch before 16 MiB. */
+  readonly mayBeCut: boolean;
+}
+
+/** What was cut has about this many at least. */
+const CUT_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Runs a query for one batch, and leaves no cursor open. By the command itself, because the driver's cursors make an object of
+ * each document before they give away its bytes. In a session the reads see what its first one saw.
+ */
+export async function findRaw<Name extends RawName>(
+  { db }: Database,
+  collection: Name,
+  query: RawQuery<RawRecords[Name]>,
+  options: { readonly maxTimeMS: number; readonly session?: ClientSession },
+): Promise<RawBatch<RawRecords[Name]>> {
+  const { session, maxTimeMS } = options;
+  const command = {
+    find: collection,
+    ...query,
+    // As many as there are.
+    batchSize: query.limit ?? 2 ** 30,
+    singleBatch: true,
+    maxTimeMS,
+    // A snapshot's is the session's business.
+    ...(!session && { readConcern: { level: "majority" } }),
+  };
+  const run = () => db.command(command, { raw: true, session, readPreference: "primary" });
+  // As the driver does for its own reads.
+  const { cursor } = await run().catch((error: unknown) => {
+    if (isWorthAnotherRead(error)) return run();
+    throw error;
+  });
+  return batchOf(cursor);
+}
+
+function batchOf<R>(cursor: Buffer): RawBatch<R> {
+  const documents: Raw<R>[] = [];
+  let bytes = 0;
+  for (const [type, nameAt, nameLength, at, length] of BSON.onDemand.parseToElements(cursor)) {
+    if (type !== TYPES.array || !isAt(cursor, nameAt, nameLength, "firstBatch")) continue;
+    const batch = cursor.subarray(at, at + length);
+    for (const [, , , from, size] of BSON.onDemand.parseToElements(batch)) {
+      documents.push(fieldsOf(batch.subarray(from, from + size)) as Raw<R>);
+    }
+    bytes = length;
+  }
+  return { documents, bytes, mayBeCut: bytes > CUT_BYTES };
 }
 
 function fieldsOf(bytes: Buffer): Record<string, unknown> {

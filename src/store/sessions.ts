@@ -7,14 +7,14 @@ import { translated } from "./driver-errors.js";
 import { createGroups } from "./groups.js";
 import type { MemoryKey } from "./messages.js";
 import { afterTime, readRawPage } from "./paging.js";
-import { RAW, type Raw, readRaw } from "./raw.js";
+import { findRaw, type Raw } from "./raw.js";
 
 /** Reads of sessions. They filter by visibility themselves: the TTL index erases late. */
 export interface SessionReader {
   /** The session, live or, when asked for, soft-deleted. */
   get(call: Call, key: string, showDeleted?: boolean): Promise<Raw<SessionRecord> | undefined>;
-  /** The live ones of these sessions, in no order. */
-  getMany(call: Call, keys: readonly string[]): Promise<Raw<SessionRecord>[]>;
+  /** The live ones of these sessions, by their keys. */
+  getMany(call: Call, keys: readonly string[]): Promise<ReadonlyMap<string, Raw<SessionRecord>>>;
   /** Whether the session lives and its memory is still this one. */
   isCurrent(call: Call, memory: MemoryKey): Promise<boolean>;
   /** The next sessions of a listing after a position, in its order; none when it is at its end. */
@@ -23,7 +23,7 @@ export interface SessionReader {
     listing: SessionListing,
     after: readonly [number, string] | undefined,
     limit: number,
-  ): Promise<Raw<SessionRecord>[]>;
+  ): Promise<readonly Raw<SessionRecord>[]>;
 }
 
 export type SessionOrder = "createTime" | "updateTime" | "lastMessageTime";
@@ -55,20 +55,15 @@ const MAX_GROUPS_IN_FLIGHT = 8;
 const HEAD_START_MS = 5;
 const MAX_READS = 128;
 
-export function createSessionReader({ sessions }: Database): SessionReader {
-  const read = async (bound: { maxTimeMS: number }, filter: Filter<SessionRecord>): Promise<Raw<SessionRecord>[]> => {
-    const found = translated(() => sessions.find(filter, { projection: AS_ANSWERED, ...RAW, ...bound }).toArray());
-    return (await found).map((document) => readRaw(document));
-  };
+export function createSessionReader(database: Database): SessionReader {
+  const { sessions } = database;
   const groups = createGroups<{ call: Call; key: string }>({
     maxInFlight: MAX_GROUPS_IN_FLIGHT,
     headStartMs: HEAD_START_MS,
     choose: (waiting) => waiting.slice(0, MAX_READS),
     async run(group) {
-      const keys = new Set(group.map(({ key }) => key));
-      const found = await read(boundedForAll(group), { _id: { $in: [...keys] } });
-      const byKey = new Map(found.map((session) => [session._id.toString(), session]));
-      return group.map(({ key }) => ({ result: byKey.get(key) }));
+      const found = await readMany(database, new Set(group.map(({ key }) => key)), boundedForAll(group));
+      return group.map(({ key }) => ({ result: found.get(key) }));
     },
   });
   return {
@@ -76,19 +71,33 @@ export function createSessionReader({ sessions }: Database): SessionReader {
       const found = (await groups.submit({ call, key })) as Raw<SessionRecord> | undefined;
       return found && isVisible(found, showDeleted) ? found : undefined;
     },
-    getMany: (call, keys) => read(bounded(call), { _id: { $in: [...keys] }, deleted: false }),
+    async getMany(call, keys) {
+      const found = await readMany(database, new Set(keys), bounded(call));
+      return new Map([...found].filter(([, session]) => isVisible(session)));
+    },
     isCurrent: async (call, { session, epoch }) =>
       (await translated(() =>
         sessions.findOne({ _id: session, epoch, deleted: false }, { projection: { _id: 1 }, ...bounded(call) }),
       )) !== null,
     page: (call, listing, after, limit) =>
-      readRawPage(sessions, call, {
+      readRawPage(database, "sessions", call, {
         filter: filterOf(listing, after),
         sort: listing.descending ? { [listing.order]: -1, _id: -1 } : { [listing.order]: 1, _id: 1 },
         limit,
         projection: AS_ANSWERED,
       }),
   };
+}
+
+/** Sessions by their keys, live or deleted: at most {@link MAX_READS}, which have room in one batch with all their metadata. */
+async function readMany(
+  database: Database,
+  keys: ReadonlySet<string>,
+  bound: { maxTimeMS: number },
+): Promise<ReadonlyMap<string, Raw<SessionRecord>>> {
+  const query = { filter: { _id: { $in: [...keys] } }, projection: AS_ANSWERED };
+  const { documents } = await translated(() => findRaw(database, "sessions", query, bound));
+  return new Map(documents.map((session) => [session._id.toString(), session]));
 }
 
 function filterOf(listing: SessionListing, after: readonly [number, string] | undefined): Filter<SessionRecord> {

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Document } from "mongodb";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ListMessagesResponse, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
 import {
@@ -143,22 +144,20 @@ test.each([
     const { database, memory } = pair.one;
     const ids = new Map(["met", "other"].map((name) => [name, `${name} ${how}`]));
     for (const sessionId of ids.values()) await memory.addMemory({ sessionId, messages: numbered(20) });
-    const { sessions, messages } = database;
+    const { db, sessions, messages } = database;
     const key = `default/${ids.get("met")}`;
     const meeting = {
       ...database,
-      sessions: {
-        find: (filter: object, options: object) => ({
-          // The session is condemned and its erasure well under way when its messages are read.
-          async toArray() {
-            const found = await sessions.find(filter, options).toArray();
-            if (JSON.stringify(filter).includes(key)) {
-              await sessions.updateOne({ _id: key }, { $set: { purging: true, deleted: true } });
-              await messages.deleteMany({ session: key, sequence: { $in: [12, 17, 20] } });
-            }
-            return found;
-          },
-        }),
+      db: {
+        // The session is condemned and its erasure well under way when its messages are read.
+        async command(command: Document, options: object) {
+          const reply = await db.command(command, options);
+          if (command.find === "sessions" && JSON.stringify(command.filter).includes(key)) {
+            await sessions.updateOne({ _id: key }, { $set: { purging: true, deleted: true } });
+            await messages.deleteMany({ session: key, sequence: { $in: [12, 17, 20] } });
+          }
+          return reply;
+        },
       },
     };
     const reader = createMemoryReader(meeting as unknown as Database);

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Document } from "mongodb";
+import { BSON, type Document } from "mongodb";
 import { type Logger, pino } from "pino";
 import { inject } from "vitest";
 import { type RunningServer, startServer } from "../../src/server.js";
@@ -56,7 +56,8 @@ export async function startObservedService(
   });
   database.client.on("commandSucceeded", ({ requestId, reply }) => {
     const read = underWay.get(requestId);
-    const { firstBatch = [], nextBatch = [] } = (reply as { cursor?: Document }).cursor ?? {};
+    const { cursor = {} } = reply as { cursor?: Document | Buffer };
+    const { firstBatch = [], nextBatch = [] } = Buffer.isBuffer(cursor) ? BSON.deserialize(cursor) : cursor;
     if (read) read.documents = firstBatch.length + nextBatch.length;
   });
   database.client.on("commandFailed", ({ requestId }) => {
