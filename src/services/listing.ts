@@ -35,21 +35,24 @@ export async function* inChunks<R, P>(
     isOld = false;
     let chunk: R[] = [];
     let bytes = 0;
-    for await (const { item, readAt } of itemsOf(pages, after, Math.min(limit, chunkSize) + 1)) {
-      const size = pages.sizeOf(item);
-      const isFull = chunk.length === chunkSize || (chunk.length > 0 && bytes + size > CHUNK_BYTES);
-      if (isFull || count === limit) {
-        after = pages.positionOf(chunk.at(-1) as R);
-        yield { items: chunk, next: after };
-        if (count === limit) return;
-        chunk = [];
-        bytes = 0;
-        isOld = performance.now() - readAt > FRESH_MS;
-        if (isOld) break;
+    for await (const { items, readAt } of pagesOf(pages, after, Math.min(limit, chunkSize) + 1)) {
+      for (const item of items) {
+        const size = pages.sizeOf(item);
+        const isFull = chunk.length === chunkSize || (chunk.length > 0 && bytes + size > CHUNK_BYTES);
+        if (isFull || count === limit) {
+          after = pages.positionOf(chunk.at(-1) as R);
+          yield { items: chunk, next: after };
+          if (count === limit) return;
+          chunk = [];
+          bytes = 0;
+          isOld = performance.now() - readAt > FRESH_MS;
+          if (isOld) break;
+        }
+        chunk.push(item);
+        bytes += size;
+        count += 1;
       }
-      chunk.push(item);
-      bytes += size;
-      count += 1;
+      if (isOld) break;
     }
     if (chunk.length > 0) yield { items: chunk, next: undefined };
   }
@@ -65,23 +68,20 @@ const MAX_PAGE = 1000;
 const CUT_PAGE_BYTES = 4 * 1024 * 1024;
 
 /** Reads small pages first and larger ones then: most listings are read only at their beginning. */
-async function* itemsOf<R, P>(
+async function* pagesOf<R, P>(
   pages: Pages<R, P>,
   from: P | undefined,
   firstPage: number,
-): AsyncGenerator<{ readonly item: R; readonly readAt: number }> {
+): AsyncGenerator<{ readonly items: readonly R[]; readonly readAt: number }> {
   let after = from;
   let limit = Math.min(firstPage, MAX_PAGE);
   for (;;) {
     const page = await pages.read(after, limit);
-    const readAt = performance.now();
-    let bytes = 0;
-    for (const item of page) {
-      bytes += pages.sizeOf(item);
-      if (pages.includes?.(item) ?? true) yield { item, readAt };
-    }
     const last = page.at(-1);
-    if (last === undefined || (page.length < limit && bytes < CUT_PAGE_BYTES)) return;
+    if (last === undefined) return;
+    yield { items: page.filter((item) => pages.includes?.(item) ?? true), readAt: performance.now() };
+    const isCut = page.length < limit && page.reduce((bytes, item) => bytes + pages.sizeOf(item), 0) >= CUT_PAGE_BYTES;
+    if (page.length < limit && !isCut) return;
     after = pages.positionOf(last);
     limit = Math.min(limit * 4, MAX_PAGE);
   }

@@ -2,9 +2,9 @@ import type { Filter } from "mongodb";
 import type { Call } from "../domain/call.js";
 import { ANY_TERM } from "../domain/metadata-terms.js";
 import type { SessionRecord } from "../domain/records.js";
-import { bounded, boundedForAll, type Database } from "./database.js";
+import { bounded, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
-import { createGroups } from "./groups.js";
+import { createKeyRead } from "./key-reads.js";
 import type { MemoryKey } from "./messages.js";
 import { afterTime, readRawPage } from "./paging.js";
 import { findRaw, type Raw } from "./raw.js";
@@ -51,28 +51,16 @@ export function isVisible(
 /** What can be large and is no part of a session's own answer. */
 const AS_ANSWERED = { summary: 0, terms: 0, retired: 0 };
 
-const MAX_GROUPS_IN_FLIGHT = 8;
-const HEAD_START_MS = 5;
-const MAX_READS = 128;
-
 export function createSessionReader(database: Database): SessionReader {
   const { sessions } = database;
-  const groups = createGroups<{ call: Call; key: string }>({
-    maxInFlight: MAX_GROUPS_IN_FLIGHT,
-    headStartMs: HEAD_START_MS,
-    choose: (waiting) => waiting.slice(0, MAX_READS),
-    async run(group) {
-      const found = await readMany(database, new Set(group.map(({ key }) => key)), boundedForAll(group));
-      return group.map(({ key }) => ({ result: found.get(key) }));
-    },
-  });
+  const readOne = createKeyRead((keys, bound) => readMany(database, keys, bound));
   return {
     async get(call, key, showDeleted = false) {
-      const found = (await groups.submit({ call, key })) as Raw<SessionRecord> | undefined;
+      const found = await readOne(call, key);
       return found && isVisible(found, showDeleted) ? found : undefined;
     },
     async getMany(call, keys) {
-      const found = await readMany(database, new Set(keys), bounded(call));
+      const found = await readMany(database, keys, bounded(call));
       return new Map([...found].filter(([, session]) => isVisible(session)));
     },
     isCurrent: async (call, { session, epoch }) =>
@@ -89,10 +77,10 @@ export function createSessionReader(database: Database): SessionReader {
   };
 }
 
-/** Sessions by their keys, live or deleted: at most {@link MAX_READS}, which have room in one batch with all their metadata. */
+/** Sessions by their keys, live or deleted: at most `MAX_KEYS`, which have room in one batch with all their metadata. */
 async function readMany(
   database: Database,
-  keys: ReadonlySet<string>,
+  keys: readonly string[],
   bound: { maxTimeMS: number },
 ): Promise<ReadonlyMap<string, Raw<SessionRecord>>> {
   const query = { filter: { _id: { $in: [...keys] } }, projection: AS_ANSWERED };
@@ -103,10 +91,10 @@ async function readMany(
 function filterOf(listing: SessionListing, after: readonly [number, string] | undefined): Filter<SessionRecord> {
   const { createdAfter, createdBefore } = listing;
   return {
-    project: listing.project,
+    // A user's key carries the project.
+    ...(listing.user === undefined ? { project: listing.project } : { user: listing.user }),
     deleted: listing.showDeleted ? { $in: [false, true] } : false,
     ...(listing.showDeleted && { purging: { $exists: false } }),
-    ...(listing.user !== undefined && { user: listing.user }),
     $and: [
       ...listing.terms.map((term) => ({ terms: { $in: [term, ANY_TERM] } })),
       ...(createdAfter ? [{ createTime: { $gt: createdAfter } }] : []),

@@ -4,6 +4,7 @@ import type { UserRecord, UserTask } from "../domain/records.js";
 import { changes } from "./changes.js";
 import { bounded, type Database } from "./database.js";
 import { isDuplicateKey, translated } from "./driver-errors.js";
+import { createKeyRead } from "./key-reads.js";
 import { afterTime, readPage } from "./paging.js";
 
 export interface UserStore {
@@ -28,9 +29,10 @@ export interface UserStore {
 
 export function createUserStore({ users }: Database): UserStore {
   return {
-    async get(call, key) {
-      return (await translated(() => users.findOne({ _id: key }, bounded(call)))) ?? undefined;
-    },
+    get: createKeyRead(async (keys, bound) => {
+      const found = await translated(() => users.find({ _id: { $in: [...keys] } }, bound).toArray());
+      return new Map(found.map((user) => [user._id, user]));
+    }),
     page: (call, after, limit) =>
       readPage(users, call, {
         filter: {
