@@ -3,7 +3,7 @@ import type * as sessionApi from "../../gen/sessions/v1/session_service.js";
 import { Encoded } from "../domain/encoded.js";
 import { type MessageRecord, NO_TIME, type SessionRecord, type SummaryRecord } from "../domain/records.js";
 import type { Memory } from "../store/memory.js";
-import type { Raw } from "../store/raw.js";
+import type { Raw, RawDocument } from "../store/raw.js";
 import { WireWriter } from "./wire-writer.js";
 
 /**
@@ -28,11 +28,11 @@ export function encodeBatchGetSessions(
 }
 
 export function encodeListSessions(
-  sessions: readonly Raw<SessionRecord>[],
+  sessions: readonly RawDocument<SessionRecord>[],
   nextCursor: string,
 ): Encoded<sessionApi.ListSessionsResponse> {
-  const out = new WireWriter(sum(sessions, sessionBytes) + nextCursor.length);
-  for (const session of sessions) writeSession(out, 1, session);
+  const out = new WireWriter(sum(sessions, sizeOf) + nextCursor.length);
+  for (const session of sessions) writeSession(out, 1, session.fields());
   out.text(2, nextCursor);
   return new Encoded(out.finish());
 }
@@ -41,9 +41,7 @@ export function encodeGetMemory(memory: Memory | undefined): Encoded<memoryApi.G
   if (!memory) return new Encoded(Buffer.alloc(0));
   const { session, messages } = memory;
   const { summary } = session;
-  const out = new WireWriter(
-    sum(messages, messageBytes) + sessionBytes(session) + (summary ? summaryBytes(summary) : 0),
-  );
+  const out = new WireWriter(sum(messages, sizeOf) + sessionBytes(session) + (summary ? summaryBytes(summary) : 0));
   for (const message of messages) writeMessage(out, 1, message);
   if (summary) writeSummary(out, 2, summary);
   writeSession(out, 3, session);
@@ -51,10 +49,10 @@ export function encodeGetMemory(memory: Memory | undefined): Encoded<memoryApi.G
 }
 
 export function encodeListMessages(
-  messages: readonly Raw<MessageRecord>[],
+  messages: readonly RawDocument<MessageRecord>[],
   nextCursor: string,
 ): Encoded<memoryApi.ListMessagesResponse> {
-  const out = new WireWriter(sum(messages, messageBytes) + nextCursor.length);
+  const out = new WireWriter(sum(messages, sizeOf) + nextCursor.length);
   for (const message of messages) writeMessage(out, 1, message);
   out.text(2, nextCursor);
   return new Encoded(out.finish());
@@ -73,13 +71,14 @@ function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord
     if (deleteTime !== undefined) out.time(8, deleteTime);
     if (purgeTime !== undefined) out.time(9, purgeTime);
     out.integer(10, deleted ? 0 : session.messageCount);
-    out.text(11, `${uid}-${session.version}`);
+    out.joined(11, uid, `-${session.version}`);
   });
 }
 
-function writeMessage(out: WireWriter, field: number, message: Raw<MessageRecord>): void {
+function writeMessage(out: WireWriter, field: number, stored: RawDocument<MessageRecord>): void {
+  const message = stored.fields();
   const { _id, session, epoch, payload, payloadType, metadata, updateTime } = message;
-  out.message(field, messageBytes(message), () => {
+  out.message(field, stored.size, () => {
     out.bytes(1, _id.subarray(epoch.length + 1));
     out.bytes(2, idBytes(session));
     out.integer(3, message.sequence);
@@ -106,27 +105,23 @@ function writeSummary(out: WireWriter, field: number, summary: Raw<SummaryRecord
 }
 
 const NOTHING = new Uint8Array();
+const SLASH = 0x2f;
 
 /** The id in a key, see keys.ts. */
 function idBytes(key: Buffer): Buffer {
-  return key.subarray(key.indexOf("/") + 1);
+  return key.subarray(key.indexOf(SLASH) + 1);
 }
 
-/** About how many bytes these are on the wire. */
-export function sessionBytes({ _id, uid, user, metadata }: Raw<SessionRecord>): number {
+/** About how many bytes these are on the wire; what is stored has a few more. */
+function sessionBytes({ _id, uid, user, metadata }: Raw<SessionRecord>): number {
   return 80 + _id.length + 2 * uid.length + (user?.length ?? 0) + (metadata?.length ?? 0);
-}
-
-export function messageBytes(message: Raw<MessageRecord>): number {
-  const { _id, epoch, session, role, content, payload, payloadType, metadata } = message;
-  const ids = _id.length - epoch.length + session.length;
-  const rest = role.length + (payload?.length ?? 0) + (payloadType?.length ?? 0) + (metadata?.length ?? 0);
-  return 50 + ids + content.length + rest;
 }
 
 function summaryBytes({ content, recentMessageId, metadata }: Raw<SummaryRecord>): number {
   return 40 + content.length + recentMessageId.length + (metadata?.length ?? 0);
 }
+
+const sizeOf = ({ size }: { readonly size: number }): number => size;
 
 function sum<T>(items: readonly T[], bytesOf: (item: T) => number): number {
   return items.reduce((total, item) => total + bytesOf(item), 0);

@@ -14,11 +14,11 @@ import { clearMemory } from "../domain/session.js";
 import type { Cost, GroupCommit } from "../store/group-commit.js";
 import type { MemoryReader } from "../store/memory.js";
 import { type MessageStore, memoryOf } from "../store/messages.js";
-import type { Raw } from "../store/raw.js";
+import type { RawDocument } from "../store/raw.js";
 import type { SessionReader } from "../store/sessions.js";
 import { type Checks, createChecks, millisecondsOf } from "./checks.js";
 import { metadataUpdate, storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
-import { encodeGetMemory, encodeListMessages, messageBytes } from "./encode.js";
+import { encodeGetMemory, encodeListMessages } from "./encode.js";
 import { inChunks, utf8Bytes } from "./listing.js";
 import type { Purger } from "./purger.js";
 import { newSession } from "./session.js";
@@ -118,13 +118,16 @@ export function createMemoryService(deps: MemoryDeps) {
       const { lastSequence } = session;
       const current = memoryOf(session);
       const pages = {
-        async read(position: [number, string] | undefined, limit: number): Promise<readonly Raw<MessageRecord>[]> {
+        async read(
+          position: [number, string] | undefined,
+          limit: number,
+        ): Promise<readonly RawDocument<MessageRecord>[]> {
           const page = await messages.page(call, current, { after: position?.[0], descending, limit, lastSequence });
           // What is retired may be erased in the midst of a page, so a page counts only while its memory still does.
           return page.length > 0 && !(await sessions.isCurrent(call, current)) ? [] : page;
         },
-        positionOf: ({ sequence }: Raw<MessageRecord>): [number, string] => [sequence, uid],
-        sizeOf: messageBytes,
+        positionOf: (message: RawDocument<MessageRecord>): [number, string] => [message.pick("sequence").sequence, uid],
+        sizeOf: ({ size }: RawDocument<MessageRecord>) => size,
       };
       for await (const { items, next } of inChunks(pages, from, request)) {
         yield encodeListMessages(items, next ? encodeCursor(identity, next) : "");

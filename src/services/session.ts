@@ -15,12 +15,12 @@ import { newId } from "../domain/new-id.js";
 import type { SessionRecord } from "../domain/records.js";
 import { createSession, deleteSession, undeleteSession, updateSession } from "../domain/session.js";
 import type { GroupCommit } from "../store/group-commit.js";
-import type { Raw } from "../store/raw.js";
+import type { RawDocument } from "../store/raw.js";
 import type { SessionListing, SessionReader, SessionOrder as StoredOrder } from "../store/sessions.js";
 import type { UserStore } from "../store/users.js";
 import { createChecks, millisecondsOf } from "./checks.js";
 import { loadedMetadata, metadataUpdate, storedMetadata, toSession } from "./convert.js";
-import { encodeBatchGetSessions, encodeGetSession, encodeListSessions, sessionBytes } from "./encode.js";
+import { encodeBatchGetSessions, encodeGetSession, encodeListSessions } from "./encode.js";
 import { inChunks } from "./listing.js";
 import type { Purger } from "./purger.js";
 import type { RestoreSession } from "./restoration.js";
@@ -182,10 +182,13 @@ export function createSessionService({ changes, sessions, users, purger, restore
 
       const pages = {
         read: (after: [number, string] | undefined, limit: number) => sessions.page(call, listing, after, limit),
-        positionOf: (session: Raw<SessionRecord>): [number, string] => [session[listing.order], session._id.toString()],
-        sizeOf: sessionBytes,
-        includes: (session: Raw<SessionRecord>) =>
-          listing.terms.length === 0 || contains(loadedMetadata(session.metadata), metadata),
+        positionOf(session: RawDocument<SessionRecord>): [number, string] {
+          const { _id, [listing.order]: time } = session.fields();
+          return [time, _id.toString()];
+        },
+        sizeOf: ({ size }: RawDocument<SessionRecord>) => size,
+        includes: (session: RawDocument<SessionRecord>) =>
+          listing.terms.length === 0 || contains(loadedMetadata(session.pick("metadata").metadata), metadata),
       };
       for await (const { items, next } of inChunks(pages, from, request)) {
         yield encodeListSessions(items, next ? encodeCursor(identity, next) : "");

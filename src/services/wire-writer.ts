@@ -28,13 +28,26 @@ export class WireWriter {
     if (value !== "") this.encoded(field, Buffer.from(value));
   }
 
+  /** A string of some bytes and what follows them, which is ASCII. */
+  joined(field: number, value: Uint8Array, ascii: string): void {
+    const length = value.length + ascii.length;
+    this.#reserve(2 * MAX_VARINT + length);
+    this.#varint(field * 8 + LENGTH_DELIMITED);
+    this.#varint(length);
+    this.#copy(value);
+    for (let index = 0; index < ascii.length; index++) this.#bytes[this.#end++] = ascii.charCodeAt(index);
+  }
+
   /** A `google.protobuf.Timestamp`. */
   time(field: number, milliseconds: number): void {
-    this.message(field, 20, () => {
-      const seconds = Math.floor(milliseconds / 1000);
-      this.integer(1, seconds);
-      this.integer(2, (milliseconds - seconds * 1000) * 1e6);
-    });
+    this.#reserve(5 * MAX_VARINT);
+    this.#varint(field * 8 + LENGTH_DELIMITED);
+    const prefix = this.#end++;
+    const seconds = Math.floor(milliseconds / 1000);
+    this.integer(1, seconds);
+    this.integer(2, (milliseconds - seconds * 1000) * 1e6);
+    // At most 22 bytes, so its length takes one.
+    this.#bytes[prefix] = this.#end - prefix - 1;
   }
 
   /** A message that is encoded already, an empty one too. */
@@ -42,8 +55,7 @@ export class WireWriter {
     this.#reserve(2 * MAX_VARINT + value.length);
     this.#varint(field * 8 + LENGTH_DELIMITED);
     this.#varint(value.length);
-    this.#bytes.set(value, this.#end);
-    this.#end += value.length;
+    this.#copy(value);
   }
 
   /** A message of about so many bytes. */
@@ -69,16 +81,24 @@ export class WireWriter {
     return this.#bytes.subarray(0, this.#end);
   }
 
+  #copy(value: Uint8Array): void {
+    if (value.length > MANY_BYTES) {
+      this.#bytes.set(value, this.#end);
+      this.#end += value.length;
+    } else {
+      for (let index = 0; index < value.length; index++) this.#bytes[this.#end++] = value[index] as number;
+    }
+  }
+
   #varint(value: number): void {
     if (value < 0) {
       this.#negative(value);
       return;
     }
     let rest = value;
-    while (rest > 0x7f) {
-      this.#bytes[this.#end++] = (rest % 0x80) + 0x80;
-      rest = Math.floor(rest / 0x80);
-    }
+    // Bitwise operations are quicker, but have 32 bits.
+    for (; rest > 0x7fffffff; rest = Math.floor(rest / 0x80)) this.#bytes[this.#end++] = (rest % 0x80) | 0x80;
+    for (; rest > 0x7f; rest >>>= 7) this.#bytes[this.#end++] = (rest & 0x7f) | 0x80;
     this.#bytes[this.#end++] = rest;
   }
 
@@ -99,6 +119,9 @@ export class WireWriter {
     this.#bytes = larger;
   }
 }
+
+/** From here on a copy in one go is worth its cost. */
+const MANY_BYTES = 48;
 
 const LENGTH_DELIMITED = 2;
 const MAX_VARINT = 10;

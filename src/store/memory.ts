@@ -8,7 +8,7 @@ import { bounded, boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
 import { createGroups, type Outcome } from "./groups.js";
 import { LIVE, memoryOf } from "./messages.js";
-import { findRaw, type Raw } from "./raw.js";
+import { findRaw, type Raw, type RawDocument } from "./raw.js";
 import { isVisible } from "./sessions.js";
 
 /** Reads of a session together with the newest part of its memory, as both were at one moment. */
@@ -27,7 +27,8 @@ export interface MemoryQuery {
 
 export interface Memory {
   readonly session: Raw<SessionRecord>;
-  readonly messages: readonly Raw<MessageRecord>[];
+  /** In order. */
+  readonly messages: readonly RawDocument<MessageRecord>[];
 }
 
 interface Read {
@@ -38,7 +39,7 @@ interface Read {
 const MAX_GROUPS_IN_FLIGHT = 8;
 const HEAD_START_MS = 5;
 const MAX_READS = 32;
-const MAX_MESSAGES = 4_000;
+const MAX_MESSAGES = 1000;
 
 export function createMemoryReader(database: Database): MemoryReader {
   const groups = createGroups<Read>({
@@ -76,10 +77,10 @@ function outcomeOf<T>(promise: Promise<T>): Promise<Outcome<T>> {
 function readAlone(database: Database, { call, query }: Read): Promise<Memory | undefined> {
   return inSnapshot(database, async (snapshot) => {
     const found = await findRaw(database, "sessions", bySession([query.session]), { ...snapshot, ...bounded(call) });
-    const [session] = found.documents;
+    const session = found.documents[0]?.fields();
     if (!session || !isVisible(session)) return undefined;
 
-    const newest: Raw<MessageRecord>[] = [];
+    const newest: RawDocument<MessageRecord>[] = [];
     const after = coveredBySummary(session, query);
     let before = session.lastSequence + 1;
     let bytes = 0;
@@ -90,7 +91,7 @@ function readAlone(database: Database, { call, query }: Read): Promise<Memory | 
       bytes += batch.bytes;
       if (bytes > MAX_MEMORY_BYTES) throw memoryTooLarge(idOf(query.session), query.limit);
       newest.push(...batch.documents);
-      before = newest.at(-1)?.sequence ?? 0;
+      before = newest.at(-1)?.pick("sequence").sequence ?? 0;
       if (!batch.mayBeCut) break;
     }
     return { session, messages: newest.reverse() };
@@ -110,9 +111,8 @@ function readTogether(
     const keys = new Set(group.map(({ query }) => query.session));
     const found = await findRaw(database, "sessions", bySession([...keys]), options);
     if (found.mayBeCut) return [];
-    const live = new Map(
-      found.documents.filter((session) => isVisible(session)).map((session) => [session._id.toString(), session]),
-    );
+    const stored = found.documents.map((document) => document.fields());
+    const live = new Map(stored.filter((one) => isVisible(one)).map((session) => [session._id.toString(), session]));
 
     const starts = new Map<Raw<SessionRecord>, number>();
     for (const { query } of group) {
@@ -126,7 +126,8 @@ function readTogether(
       const session = live.get(query.session);
       if (!session) return { result: undefined };
       const start = startOf(session, query);
-      const messages = (memories.get(session.epoch.toString()) ?? []).filter(({ sequence }) => sequence > start);
+      const memory = memories.get(session.epoch.toString()) ?? [];
+      const messages = memory.filter(({ sequence }) => sequence > start).map(({ message }) => message);
       const isComplete =
         start === coveredBySummary(session, query) || messages.length === Math.min(query.limit, session.messageCount);
       return isComplete ? { result: { session, messages } } : undefined;
@@ -139,20 +140,26 @@ async function readMemories(
   database: Database,
   starts: ReadonlyMap<Raw<SessionRecord>, number>,
   options: Parameters<typeof findRaw>[3],
-): Promise<ReadonlyMap<string, Raw<MessageRecord>[]> | undefined> {
-  const memories = new Map<string, Raw<MessageRecord>[]>();
+): Promise<ReadonlyMap<string, Placed[]> | undefined> {
+  const memories = new Map<string, Placed[]>();
   if (starts.size === 0) return memories;
   const ranges = [...starts].map(([session, start]) => ({ ...memoryOf(session), sequence: { $gt: start } }));
   const found = await findRaw(database, "messages", { filter: { $or: ranges, ...LIVE } }, options);
   if (found.mayBeCut) return undefined;
   for (const message of found.documents) {
-    const epoch = message.epoch.toString();
-    const memory = memories.get(epoch);
-    if (memory) memory.push(message);
-    else memories.set(epoch, [message]);
+    const { epoch, sequence } = message.pick("epoch", "sequence");
+    const key = epoch.toString();
+    const memory = memories.get(key);
+    if (memory) memory.push({ sequence, message });
+    else memories.set(key, [{ sequence, message }]);
   }
   for (const memory of memories.values()) memory.sort((a, b) => a.sequence - b.sequence);
   return memories;
+}
+
+interface Placed {
+  readonly sequence: number;
+  readonly message: RawDocument<MessageRecord>;
 }
 
 /** Behind which sequence the messages are that are asked for, if none was deleted by itself. */

@@ -4,7 +4,7 @@ import type { MessageRecord, SessionRecord } from "../domain/records.js";
 import { bounded, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
 import { readRawPage } from "./paging.js";
-import type { Raw } from "./raw.js";
+import type { Raw, RawDocument } from "./raw.js";
 
 /**
  * Reads of messages, and the one change of a message that leaves its session as it is. All of them go by the epoch of a session
@@ -13,7 +13,7 @@ import type { Raw } from "./raw.js";
 export interface MessageStore {
   get(call: Call, memory: MemoryKey, messageId: string): Promise<MessageRecord | undefined>;
   /** The next messages after a position, in order; none when there are no more. */
-  page(call: Call, memory: MemoryKey, listing: MessageListing): Promise<readonly Raw<MessageRecord>[]>;
+  page(call: Call, memory: MemoryKey, listing: MessageListing): Promise<readonly RawDocument<MessageRecord>[]>;
   /** Writes a changed message, unless it has changed since it was read. The answer is whether it was written. */
   replace(call: Call, before: MessageRecord, after: ChangeableFields): Promise<boolean>;
 }

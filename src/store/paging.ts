@@ -2,7 +2,7 @@ import type { Collection, Document, Filter } from "mongodb";
 import type { Call } from "../domain/call.js";
 import { bounded, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
-import { findRaw, type Raw, type RawName, type RawRecords } from "./raw.js";
+import { findRaw, type RawDocument, type RawName, type RawRecords } from "./raw.js";
 
 export interface PageQuery<R> {
   readonly filter: Filter<R>;
@@ -32,7 +32,7 @@ export function readRawPage<Name extends RawName>(
   name: Name,
   call: Call,
   query: PageQuery<RawRecords[Name]>,
-): Promise<readonly Raw<RawRecords[Name]>[]> {
+): Promise<readonly RawDocument<RawRecords[Name]>[]> {
   return onePage(call, async (bound) => (await findRaw(database, name, query, bound)).documents);
 }
 

@@ -21,6 +21,32 @@ type RawValue<V> = V extends string
         ? Raw<V>
         : V;
 
+/**
+ * A document in the batch that it came with. Its fields are read when they are needed, each time anew: thousands of messages can be
+ * under way, and their fields in memory would be what the collector is busy with.
+ */
+export class RawDocument<R> {
+  /** How many bytes it has in the database. */
+  readonly size: number;
+  readonly #batch: Buffer;
+  readonly #start: number;
+
+  constructor(batch: Buffer, start: number, size: number) {
+    this.#batch = batch;
+    this.#start = start;
+    this.size = size;
+  }
+
+  fields(): Raw<R> {
+    return fieldsOf(this.#batch, this.#start) as Raw<R>;
+  }
+
+  /** Some fields only, for less. */
+  pick<K extends keyof Raw<R> & string>(...names: K[]): Pick<Raw<R>, K> {
+    return fieldsOf(this.#batch, this.#start, names) as Pick<Raw<R>, K>;
+  }
+}
+
 /** What can be read in this way, by collection. */
 export interface RawRecords {
   readonly sessions: SessionRecord;
@@ -37,14 +63,14 @@ export interface RawQuery<R> {
 }
 
 export interface RawBatch<R> {
-  readonly documents: readonly Raw<R>[];
+  readonly documents: readonly RawDocument<R>[];
   readonly bytes: number;
   /** Whether more may be there that the query asks for: the database cuts a batch before 16 MiB. */
   readonly mayBeCut: boolean;
 }
 
-/** What was cut has about this many at least. */
-const CUT_BYTES = 4 * 1024 * 1024;
+/** What was cut has this many at least, for no document has more than 3 MiB. */
+const CUT_BYTES = 12 * 1024 * 1024;
 
 /**
  * Runs a query for one batch, and leaves no cursor open. By the command itself, because the driver's cursors make an object of
@@ -77,26 +103,26 @@ export async function findRaw<Name extends RawName>(
 }
 
 function batchOf<R>(cursor: Buffer): RawBatch<R> {
-  const documents: Raw<R>[] = [];
+  const documents: RawDocument<R>[] = [];
   let bytes = 0;
-  for (const [type, nameAt, nameLength, at, length] of BSON.onDemand.parseToElements(cursor)) {
-    if (type !== TYPES.array || !isAt(cursor, nameAt, nameLength, "firstBatch")) continue;
-    const batch = cursor.subarray(at, at + length);
-    for (const [, , , from, size] of BSON.onDemand.parseToElements(batch)) {
-      documents.push(fieldsOf(batch.subarray(from, from + size)) as Raw<R>);
-    }
+  for (const [type, nameAt, nameLength, at, length] of elementsOf(cursor, 0)) {
+    if (type !== TYPES.array || !isName(cursor, nameAt, nameLength, "firstBatch")) continue;
+    for (const [, , , start, size] of elementsOf(cursor, at)) documents.push(new RawDocument(cursor, start, size));
     bytes = length;
   }
   return { documents, bytes, mayBeCut: bytes > CUT_BYTES };
 }
 
-function fieldsOf(bytes: Buffer): Record<string, unknown> {
+const elementsOf = BSON.onDemand.parseToElements;
+
+/** The fields of the document that begins here, or those of them that are wanted. */
+function fieldsOf(bytes: Buffer, start: number, wanted?: readonly string[]): Record<string, unknown> {
   const fields: Record<string, unknown> = {};
   let position = 0;
-  for (const [type, nameAt, nameLength, at, length] of BSON.onDemand.parseToElements(bytes)) {
+  for (const [type, nameAt, nameLength, at, length] of elementsOf(bytes, start)) {
     const name = nameOf(bytes, nameAt, nameLength, position);
     position += 1;
-    if (type !== TYPES.array) fields[name] = readValue(bytes, type, at, length);
+    if (type !== TYPES.array && (wanted?.includes(name) ?? true)) fields[name] = readValue(bytes, type, at, length);
   }
   return fields;
 }
@@ -120,7 +146,7 @@ function readValue(bytes: Buffer, type: number, at: number, length: number): unk
       // Its length and its subtype come before it.
       return bytes.subarray(at + 5, at + length);
     case TYPES.object:
-      return fieldsOf(bytes.subarray(at, at + length));
+      return fieldsOf(bytes, at);
     default:
       throw new TypeError(`BSON type ${type} is none that this service stores`);
   }
@@ -132,13 +158,13 @@ const lastNames: string[] = [];
 /** A field's name, which is ASCII. To compare it with the one that is likely is quicker than to make a string of it. */
 function nameOf(bytes: Buffer, at: number, length: number, position: number): string {
   const likely = lastNames[position];
-  if (likely !== undefined && isAt(bytes, at, length, likely)) return likely;
+  if (likely !== undefined && isName(bytes, at, length, likely)) return likely;
   const name = bytes.toString("latin1", at, at + length);
   lastNames[position] = name;
   return name;
 }
 
-function isAt(bytes: Buffer, at: number, length: number, name: string): boolean {
+function isName(bytes: Buffer, at: number, length: number, name: string): boolean {
   if (length !== name.length) return false;
   for (let index = 0; index < length; index++) if (bytes[at + index] !== name.charCodeAt(index)) return false;
   return true;

@@ -7,7 +7,7 @@ import { translated } from "./driver-errors.js";
 import { createKeyRead } from "./key-reads.js";
 import type { MemoryKey } from "./messages.js";
 import { afterTime, readRawPage } from "./paging.js";
-import { findRaw, type Raw } from "./raw.js";
+import { findRaw, type Raw, type RawDocument } from "./raw.js";
 
 /** Reads of sessions. They filter by visibility themselves: the TTL index erases late. */
 export interface SessionReader {
@@ -23,7 +23,7 @@ export interface SessionReader {
     listing: SessionListing,
     after: readonly [number, string] | undefined,
     limit: number,
-  ): Promise<readonly Raw<SessionRecord>[]>;
+  ): Promise<readonly RawDocument<SessionRecord>[]>;
 }
 
 export type SessionOrder = "createTime" | "updateTime" | "lastMessageTime";
@@ -85,7 +85,7 @@ async function readMany(
 ): Promise<ReadonlyMap<string, Raw<SessionRecord>>> {
   const query = { filter: { _id: { $in: [...keys] } }, projection: AS_ANSWERED };
   const { documents } = await translated(() => findRaw(database, "sessions", query, bound));
-  return new Map(documents.map((session) => [session._id.toString(), session]));
+  return new Map(documents.map((document) => document.fields()).map((session) => [session._id.toString(), session]));
 }
 
 function filterOf(listing: SessionListing, after: readonly [number, string] | undefined): Filter<SessionRecord> {

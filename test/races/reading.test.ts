@@ -166,7 +166,9 @@ test.each([
       reads.map((name) => reader.read(call, { session: `default/${ids.get(name)}`, limit: 10, afterSummary: false })),
     );
     for (const read of found) {
-      expect(read?.messages.map(({ sequence }) => sequence)).toEqual([11, 12, 13, 14, 15, 16, 17, 18, 19, 20]);
+      expect(read?.messages.map((message) => message.fields().sequence)).toEqual([
+        11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+      ]);
     }
     expect(await memory.getMemory({ sessionId: ids.get("met") })).toMatchObject({ messages: [], session: undefined });
   },
