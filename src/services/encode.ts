@@ -31,7 +31,7 @@ export function encodeListSessions(
   sessions: readonly RawDocument<SessionRecord>[],
   nextCursor: string,
 ): Encoded<sessionApi.ListSessionsResponse> {
-  const out = new WireWriter(sum(sessions, sizeOf) + nextCursor.length);
+  const out = new WireWriter(sum(sessions, storedSessionBytes) + nextCursor.length);
   for (const session of sessions) writeSession(out, 1, session.fields());
   out.text(2, nextCursor);
   return new Encoded(out.finish());
@@ -41,7 +41,9 @@ export function encodeGetMemory(memory: Memory | undefined): Encoded<memoryApi.G
   if (!memory) return new Encoded(Buffer.alloc(0));
   const { session, messages } = memory;
   const { summary } = session;
-  const out = new WireWriter(sum(messages, sizeOf) + sessionBytes(session) + (summary ? summaryBytes(summary) : 0));
+  const out = new WireWriter(
+    sum(messages, messageBytes) + sessionBytes(session) + (summary ? summaryBytes(summary) : 0),
+  );
   for (const message of messages) writeMessage(out, 1, message);
   if (summary) writeSummary(out, 2, summary);
   writeSession(out, 3, session);
@@ -52,7 +54,7 @@ export function encodeListMessages(
   messages: readonly RawDocument<MessageRecord>[],
   nextCursor: string,
 ): Encoded<memoryApi.ListMessagesResponse> {
-  const out = new WireWriter(sum(messages, sizeOf) + nextCursor.length);
+  const out = new WireWriter(sum(messages, messageBytes) + nextCursor.length);
   for (const message of messages) writeMessage(out, 1, message);
   out.text(2, nextCursor);
   return new Encoded(out.finish());
@@ -78,7 +80,7 @@ function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord
 function writeMessage(out: WireWriter, field: number, stored: RawDocument<MessageRecord>): void {
   const message = stored.fields();
   const { _id, session, epoch, payload, payloadType, metadata, updateTime } = message;
-  out.message(field, stored.size, () => {
+  out.message(field, messageBytes(stored), () => {
     out.bytes(1, _id.subarray(epoch.length + 1));
     out.bytes(2, idBytes(session));
     out.integer(3, message.sequence);
@@ -112,7 +114,15 @@ function idBytes(key: Buffer): Buffer {
   return key.subarray(key.indexOf(SLASH) + 1);
 }
 
-/** About how many bytes these are on the wire; what is stored has a few more. */
+/** About how many bytes a stored message has on the wire: the database has the names of its fields, too, and its epoch twice. */
+export function messageBytes({ size }: RawDocument<MessageRecord>): number {
+  return size - 140;
+}
+
+export function storedSessionBytes({ size }: RawDocument<SessionRecord>): number {
+  return size - 130;
+}
+
 function sessionBytes({ _id, uid, user, metadata }: Raw<SessionRecord>): number {
   return 80 + _id.length + 2 * uid.length + (user?.length ?? 0) + (metadata?.length ?? 0);
 }
@@ -120,8 +130,6 @@ function sessionBytes({ _id, uid, user, metadata }: Raw<SessionRecord>): number 
 function summaryBytes({ content, recentMessageId, metadata }: Raw<SummaryRecord>): number {
   return 40 + content.length + recentMessageId.length + (metadata?.length ?? 0);
 }
-
-const sizeOf = ({ size }: { readonly size: number }): number => size;
 
 function sum<T>(items: readonly T[], bytesOf: (item: T) => number): number {
   return items.reduce((total, item) => total + bytesOf(item), 0);

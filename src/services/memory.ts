@@ -18,7 +18,7 @@ import type { RawDocument } from "../store/raw.js";
 import type { SessionReader } from "../store/sessions.js";
 import { type Checks, createChecks, millisecondsOf } from "./checks.js";
 import { metadataUpdate, storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
-import { encodeGetMemory, encodeListMessages } from "./encode.js";
+import { encodeGetMemory, encodeListMessages, messageBytes } from "./encode.js";
 import { inChunks, utf8Bytes } from "./listing.js";
 import type { Purger } from "./purger.js";
 import { newSession } from "./session.js";
@@ -127,7 +127,7 @@ export function createMemoryService(deps: MemoryDeps) {
           return page.length > 0 && !(await sessions.isCurrent(call, current)) ? [] : page;
         },
         positionOf: (message: RawDocument<MessageRecord>): [number, string] => [message.pick("sequence").sequence, uid],
-        sizeOf: ({ size }: RawDocument<MessageRecord>) => size,
+        sizeOf: messageBytes,
       };
       for await (const { items, next } of inChunks(pages, from, request)) {
         yield encodeListMessages(items, next ? encodeCursor(identity, next) : "");

@@ -20,7 +20,7 @@ import type { SessionListing, SessionReader, SessionOrder as StoredOrder } from 
 import type { UserStore } from "../store/users.js";
 import { createChecks, millisecondsOf } from "./checks.js";
 import { loadedMetadata, metadataUpdate, storedMetadata, toSession } from "./convert.js";
-import { encodeBatchGetSessions, encodeGetSession, encodeListSessions } from "./encode.js";
+import { encodeBatchGetSessions, encodeGetSession, encodeListSessions, storedSessionBytes } from "./encode.js";
 import { inChunks } from "./listing.js";
 import type { Purger } from "./purger.js";
 import type { RestoreSession } from "./restoration.js";
@@ -186,7 +186,7 @@ export function createSessionService({ changes, sessions, users, purger, restore
           const { _id, [listing.order]: time } = session.fields();
           return [time, _id.toString()];
         },
-        sizeOf: ({ size }: RawDocument<SessionRecord>) => size,
+        sizeOf: storedSessionBytes,
         includes: (session: RawDocument<SessionRecord>) =>
           listing.terms.length === 0 || contains(loadedMetadata(session.pick("metadata").metadata), metadata),
       };
