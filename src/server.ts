@@ -1,4 +1,3 @@
-import { setMaxListeners } from "node:events";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
@@ -23,6 +22,7 @@ import { createUserService } from "./services/user.js";
 import type { Database } from "./store/database.js";
 import { watchDatabase } from "./store/database-watch.js";
 import { createGroupCommit } from "./store/group-commit.js";
+import { createKnownSessions } from "./store/known-sessions.js";
 import { takeLease } from "./store/lease.js";
 import { createMemoryReader } from "./store/memory.js";
 import { createMessageStore } from "./store/messages.js";
@@ -77,7 +77,8 @@ const UNBOUNDED = new Set([
 /** The composition root: builds the house out of its parts and opens it. */
 export async function startServer(deps: ServerDeps, listen: Address): Promise<RunningServer> {
   const { database, log, retentionMs } = deps;
-  const changes = createGroupCommit((group) => applyChanges(database, group));
+  const known = createKnownSessions();
+  const changes = createGroupCommit((group) => applyChanges(database, known, group));
   const sessions = createSessionReader(database);
   const messages = createMessageStore(database);
   const memory = createMemoryReader(database);
@@ -97,8 +98,6 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
 
   const stopStreams = new AbortController();
   const stopAll = new AbortController();
-  // Every call listens to them; Node takes more than ten listeners for a leak.
-  setMaxListeners(0, stopStreams.signal, stopAll.signal);
   const options = {
     log,
     stopStreams: stopStreams.signal,

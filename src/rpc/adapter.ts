@@ -65,6 +65,7 @@ export function adapt<S extends ServiceDefinition>(
   methods: { readonly [Name in keyof S]: Method<never, unknown> },
   options: AdapterOptions,
 ): [ServiceDefinition, UntypedServiceImplementation] {
+  const stops = { all: stopOf(options.stopAll), streams: stopOf(options.stopStreams) };
   const names = Object.keys(definition) as (keyof S & string)[];
   return [
     Object.fromEntries(
@@ -80,7 +81,12 @@ export function adapt<S extends ServiceDefinition>(
         const method = definition[name] as MethodDefinition<unknown, unknown>;
         const run = methods[name] as unknown as Method<unknown, unknown>;
         const limitMs = options.unbounded.has(name) ? Number.POSITIVE_INFINITY : LIMIT_MS;
-        return [name, method.responseStream ? streaming(method, run, options) : unary(method, run, limitMs, options)];
+        return [
+          name,
+          method.responseStream
+            ? streaming(method, run, [stops.streams, stops.all], options)
+            : unary(method, run, limitMs, [stops.all], options),
+        ];
       }),
     ),
   ];
@@ -90,11 +96,12 @@ function unary(
   { path, responseSerialize }: MethodDefinition<unknown, unknown>,
   run: Method<unknown, unknown>,
   limitMs: number,
+  stops: Stop[],
   options: AdapterOptions,
 ): handleUnaryCall<Decoded<unknown>, Buffer> {
   const encode = encoding(responseSerialize);
   return (call, callback) => {
-    const context = open(call, path, limitMs, [options.stopAll], options.log);
+    const context = open(call, path, limitMs, stops, options.log);
     execute(context, call.request, async (request) =>
       encode(await context.within(run(request, context.call) as Promise<unknown>)),
     ).then(
@@ -110,11 +117,12 @@ function unary(
 function streaming(
   { path, responseSerialize }: MethodDefinition<unknown, unknown>,
   run: Method<unknown, unknown>,
+  stops: Stop[],
   options: AdapterOptions,
 ): handleServerStreamingCall<Decoded<unknown>, Buffer> {
   const encode = encoding(responseSerialize);
   return (stream) => {
-    const context = open(stream, path, Number.POSITIVE_INFINITY, [options.stopStreams, options.stopAll], options.log);
+    const context = open(stream, path, Number.POSITIVE_INFINITY, stops, options.log);
     execute(context, stream.request, (request) =>
       pipe(run(request, context.call) as AsyncGenerator<unknown, void>, encode, stream, context, options),
     ).then(
@@ -169,6 +177,22 @@ async function pipe(
   }
 }
 
+/** What ends calls. They do not listen to the signal themselves: to let one of a thousand listeners go takes it long. */
+interface Stop {
+  readonly signal: AbortSignal;
+  /** How to end each of the calls under way. */
+  readonly calls: Set<() => void>;
+}
+
+function stopOf(signal: AbortSignal): Stop {
+  const calls = new Set<() => void>();
+  const stopAll = (): void => {
+    for (const stop of calls) stop();
+  };
+  signal.addEventListener("abort", stopAll, { once: true });
+  return { signal, calls };
+}
+
 interface Context {
   readonly call: Call;
   /** The promise's outcome, or the reason for which the call ends before. */
@@ -185,7 +209,7 @@ interface IncomingCall {
   on(event: "cancelled", listener: () => void): unknown;
 }
 
-function open(incoming: IncomingCall, path: string, limitMs: number, stops: AbortSignal[], log: Logger): Context {
+function open(incoming: IncomingCall, path: string, limitMs: number, stops: Stop[], log: Logger): Context {
   const started = performance.now();
   const requestId = requestIdOf(incoming.metadata);
   const aborter = new AbortController();
@@ -202,9 +226,9 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Abor
   };
   const timer = timeout(timeLeft(call), () => aborter.abort(lateness(call)));
   const stop = (): void => aborter.abort(shuttingDown());
-  for (const signal of stops) {
+  for (const { signal, calls } of stops) {
     if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop, { once: true });
+    else calls.add(stop);
   }
   let isOver = false;
   incoming.on("cancelled", () => {
@@ -218,7 +242,7 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Abor
   const end = (code: number, error?: unknown): void => {
     isOver = true;
     clearTimeout(timer);
-    for (const signal of stops) signal.removeEventListener("abort", stop);
+    for (const { calls } of stops) calls.delete(stop);
     const line = {
       method: path.slice(1),
       code: codes[code],

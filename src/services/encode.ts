@@ -23,7 +23,7 @@ export function encodeBatchGetSessions(
 ): Encoded<sessionApi.BatchGetSessionsResponse> {
   const out = new WireWriter(sum(sessions, sessionBytes));
   for (const session of sessions) writeSession(out, 1, session);
-  for (const sessionId of missingSessionIds) out.text(2, sessionId);
+  for (const sessionId of missingSessionIds) out.encoded(2, Buffer.from(sessionId));
   return new Encoded(out.finish());
 }
 

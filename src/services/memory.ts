@@ -64,6 +64,7 @@ export function createMemoryService(deps: MemoryDeps) {
         call,
         {
           session: session.key,
+          adds: true,
           users: (found) => (found === undefined ? [session.user] : found.deleted ? [found.user] : []),
           perhapsUsers: [session.user],
           perhapsMessages: ids.length > 0 ? input.messages.map(({ messageId }) => messageId) : [],

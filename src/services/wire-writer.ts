@@ -50,7 +50,7 @@ export class WireWriter {
     this.#bytes[prefix] = this.#end - prefix - 1;
   }
 
-  /** A message that is encoded already, an empty one too. */
+  /** A message that is encoded already, or one of a list of strings: an empty one too. */
   encoded(field: number, value: Uint8Array): void {
     this.#reserve(2 * MAX_VARINT + value.length);
     this.#varint(field * 8 + LENGTH_DELIMITED);

@@ -13,12 +13,15 @@ import {
   translated,
 } from "./driver-errors.js";
 import type { Outcome } from "./groups.js";
+import { isAsKnown, type KnownSessions, setIfAsKnown } from "./known-sessions.js";
 
 /** One call's change of one session: what has to be read for its decision, and the decision. */
 export interface SessionChange<T> {
   /** The session's key. */
   readonly session: string;
   readonly decide: Decide<T>;
+  /** Whether it only adds to a live session, and so can be decided on what is known of it, see known-sessions.ts. */
+  readonly adds?: true;
   /** The keys of the users that the decision is sure to need, given the session as stored. */
   readonly users?: (session: SessionRecord | undefined) => readonly (string | undefined)[];
   /** The users that it may need besides; they are read when it says so. */
@@ -46,24 +49,60 @@ const MAX_ATTEMPTS = 8;
  */
 export async function applyChanges(
   database: Database,
+  knownSessions: KnownSessions,
   group: readonly SessionChange<unknown>[],
 ): Promise<Outcome<unknown>[]> {
   const giveUpAt = Date.now() + OPERATION_TIMEOUT_MS;
+  const known = assumptions(knownSessions, group);
+  let assumed = known;
   let thorough = false;
   for (let attempt = 1; ; attempt++) {
     try {
-      return await transaction(database, giveUpAt, async (tx) => {
-        const reading = await read(database, tx, group, thorough);
-        const outcomes = group.map((change) => reading.decide(change));
-        await reading.write(tx);
-        return outcomes;
+      const { outcomes, left } = await transaction(database, giveUpAt, async (tx) => {
+        const work = await read(database, tx, group, thorough, assumed);
+        if (assumed !== known) distrustWrong(knownSessions, known, work.left());
+        const outcomes = group.map((change) => work.decide(change));
+        await work.write(tx);
+        return { outcomes, left: work.left() };
       });
+      for (const session of left.values()) knownSessions.learn(session);
+      return outcomes;
     } catch (error) {
-      if (!(isLookupNeeded(error) || isDuplicateKey(error))) throw error;
+      // Nobody can tell what a transaction that failed has left.
+      for (const { session } of group) knownSessions.forget(session);
+      if (!(error instanceof AssumptionFailed || isLookupNeeded(error) || isDuplicateKey(error))) throw error;
       if (attempt === MAX_ATTEMPTS) throw storageUnavailable(error);
-      thorough = true;
+      thorough ||= !(error instanceof AssumptionFailed);
+      assumed = NOTHING;
     }
   }
+}
+
+function distrustWrong(
+  knownSessions: KnownSessions,
+  known: ReadonlyMap<string, SessionRecord>,
+  found: ReadonlyMap<string, SessionRecord>,
+): void {
+  for (const [key, session] of known) if (!isAsKnown(session, found.get(key))) knownSessions.distrust(key);
+}
+
+/** Thrown when what is known of a session turns out not to be so, or does not do for a decision: it has to be read. */
+class AssumptionFailed extends Error {}
+
+const NOTHING: ReadonlyMap<string, SessionRecord> = new Map();
+
+/** The sessions that need not be read, as they are known. */
+function assumptions(
+  known: KnownSessions,
+  group: readonly SessionChange<unknown>[],
+): ReadonlyMap<string, SessionRecord> {
+  const read = new Set(group.filter(({ adds }) => !adds).map(({ session }) => session));
+  return new Map(
+    group.flatMap(({ session }): [string, SessionRecord][] => {
+      const record = read.has(session) ? undefined : known.get(session);
+      return record ? [[session, record]] : [];
+    }),
+  );
 }
 
 /** Runs a function in a transaction, again and again while others are in its way, until it must give up. */
@@ -92,8 +131,15 @@ async function read(
   tx: ClientSession,
   group: readonly SessionChange<unknown>[],
   thorough: boolean,
+  assumed: ReadonlyMap<string, SessionRecord>,
 ): Promise<Workspace> {
-  const sessions = await readSessions(database, tx, [...new Set(group.map((change) => change.session))]);
+  const keys = new Set(group.map((change) => change.session));
+  const sessions = await readSessions(
+    database,
+    tx,
+    [...keys].filter((key) => !assumed.has(key)),
+  );
+  for (const [key, record] of assumed) sessions.set(key, { record, now: database.now() });
 
   const userKeys = new Set<string>();
   const messageKeys = new Set<string>();
@@ -127,7 +173,7 @@ async function read(
     const session = sessions.get(change.session)?.record;
     if (session && needsExtras(change)) extras.set(change.session, await readExtras(database, tx, session, change));
   }
-  return workspace(database, { sessions, users, messages, extras }, thorough);
+  return workspace(database, { sessions, assumed, users, messages, extras }, thorough);
 }
 
 export function needsExtras({ newest, unmarkedCount, epochs }: SessionChange<unknown>): boolean {
@@ -136,6 +182,8 @@ export function needsExtras({ newest, unmarkedCount, epochs }: SessionChange<unk
 
 /** The sessions with the database's clock: all times that decide about erasure go by it. */
 async function readSessions(database: Database, tx: ClientSession, keys: string[]) {
+  const sessions = new Map<string, { record: SessionRecord; now: Date }>();
+  if (keys.length === 0) return sessions;
   const found = database.sessions.aggregate<SessionRecord & { now: Date }>(
     // Of a summary, which can be large, no more than that there is one: that is enough to take it away.
     [
@@ -145,7 +193,6 @@ async function readSessions(database: Database, tx: ClientSession, keys: string[
     ],
     { session: tx },
   );
-  const sessions = new Map<string, { record: SessionRecord; now: Date }>();
   for await (const { now, ...record } of found) sessions.set(record._id, { record, now });
   return sessions;
 }
@@ -179,12 +226,16 @@ async function readExtras(
 
 interface Reading {
   readonly sessions: ReadonlyMap<string, { record: SessionRecord; now: Date }>;
+  /** Those of the sessions that have not been read. */
+  readonly assumed: ReadonlyMap<string, SessionRecord>;
   readonly users: ReadonlyMap<string, UserRecord | null>;
   readonly messages: ReadonlyMap<string, MessageRecord>;
   readonly extras: ReadonlyMap<string, Pick<SessionState, "newest" | "unmarkedCount" | "epochs">>;
 }
 
 interface Workspace {
+  /** The sessions as the decisions so far leave them. */
+  left(): ReadonlyMap<string, SessionRecord>;
   decide(change: SessionChange<unknown>): Outcome<unknown>;
   write(tx: ClientSession): Promise<void>;
 }
@@ -229,17 +280,27 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
     }
   };
 
+  const decide = (change: SessionChange<unknown>): Outcome<unknown> => {
+    try {
+      const decision = change.decide(stateOf(change));
+      apply(decision);
+      return { result: decision.result };
+    } catch (error) {
+      // Reading more makes the whole group anew; whatever else a decision throws concerns its own call alone.
+      if (error instanceof LookupNeeded && !thorough) throw error;
+      return { error };
+    }
+  };
+
   return {
+    left: () => sessions,
     decide(change) {
-      try {
-        const decision = change.decide(stateOf(change));
-        apply(decision);
-        return { result: decision.result };
-      } catch (error) {
-        // Reading more makes the whole group anew; whatever else a decision throws concerns its own call alone.
-        if (error instanceof LookupNeeded && !thorough) throw error;
-        return { error };
-      }
+      const before = sessions.get(change.session);
+      const outcome = decide(change);
+      // Only a write finds out whether an assumption holds: what is answered without one must have been read.
+      const isWritten = "result" in outcome && sessions.get(change.session) !== before;
+      if (!isWritten && reading.assumed.has(change.session)) throw new AssumptionFailed();
+      return outcome;
     },
     async write(tx) {
       const sessionWrites = [...sessions].flatMap(([key, after]): AnyBulkWriteOperation<SessionRecord>[] => {
@@ -247,9 +308,15 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
         if (before === after) return [];
         if (before === undefined) return [{ insertOne: { document: after } }];
         const update = changes(before, after);
-        return update ? [{ updateOne: { filter: { _id: key }, update } }] : [];
+        if (!update) return [];
+        // What adds to a session takes no field away.
+        const checked = reading.assumed.has(key) ? setIfAsKnown(before, update.$set ?? {}) : update;
+        return [{ updateOne: { filter: { _id: key }, update: checked } }];
       });
-      if (sessionWrites.length > 0) await database.sessions.bulkWrite(sessionWrites, { session: tx });
+      if (sessionWrites.length > 0) {
+        const { modifiedCount, insertedCount } = await database.sessions.bulkWrite(sessionWrites, { session: tx });
+        if (modifiedCount + insertedCount < sessionWrites.length) throw new AssumptionFailed();
+      }
 
       const userWrites = [...users].flatMap(([key, after]) => {
         const before = reading.users.get(key);

@@ -2,6 +2,7 @@ import { createPurger, type Purger } from "../../src/services/purger.js";
 import { createRestoreSession } from "../../src/services/restoration.js";
 import type { Database } from "../../src/store/database.js";
 import { createGroupCommit } from "../../src/store/group-commit.js";
+import { createKnownSessions } from "../../src/store/known-sessions.js";
 import { createRetirement } from "../../src/store/retirement.js";
 import { applyChanges } from "../../src/store/transaction.js";
 import { createUserStore } from "../../src/store/users.js";
@@ -13,7 +14,8 @@ import { createWork, type Work } from "../../src/store/work.js";
  * another way.
  */
 export function createTestPurger(database: Database, clockAheadMs = 0, ownWork: Partial<Work> = {}): Purger {
-  const changes = createGroupCommit((group) => applyChanges(database, group));
+  const known = createKnownSessions();
+  const changes = createGroupCommit((group) => applyChanges(database, known, group));
   const retirement = createRetirement(database);
   const work = createWork(database);
   return createPurger({
