@@ -65,6 +65,20 @@ test("another process has deleted one message: it is not counted any more", asyn
   expect(await state()).toMatchObject({ messageCount: 2 });
 });
 
+test("another process has added one message and deleted another: as many are there, but the sequences go on", async () => {
+  await add("other", "c");
+  await pair.other.memory.deleteMessage({ sessionId, messageId: "a" });
+  expect(await add("one", "d")).toMatchObject({ messages: [{ messageId: "d", sequence: 4 }] });
+  expect(await memoryIds()).toEqual(["b", "c", "d"]);
+});
+
+test("another process has purged it and filled it again as it was: what is added is in the new memory", async () => {
+  await pair.other.sessions.purgeSession({ sessionId });
+  await add("other", "x", "y");
+  expect(await add("one", "z")).toMatchObject({ sessionCreated: false, messages: [{ sequence: 3 }] });
+  expect(await memoryIds()).toEqual(["x", "y", "z"]);
+});
+
 test("another process has deleted and restored it: all its memory is there", async () => {
   await pair.other.sessions.deleteSession({ sessionId });
   await pair.other.sessions.undeleteSession({ sessionId, restoreMemory: true });
