@@ -35,7 +35,7 @@ export async function* inChunks<R, P>(
     isOld = false;
     let chunk: R[] = [];
     let bytes = 0;
-    for await (const { items, readAt } of pagesOf(pages, after, Math.min(limit, chunkSize) + 1)) {
+    reading: for await (const { items, readAt } of pagesOf(pages, after, Math.min(limit, chunkSize) + 1)) {
       for (const item of items) {
         const size = pages.sizeOf(item);
         const isFull = chunk.length === chunkSize || (chunk.length > 0 && bytes + size > CHUNK_BYTES);
@@ -46,13 +46,12 @@ export async function* inChunks<R, P>(
           chunk = [];
           bytes = 0;
           isOld = performance.now() - readAt > FRESH_MS;
-          if (isOld) break;
+          if (isOld) break reading;
         }
         chunk.push(item);
         bytes += size;
         count += 1;
       }
-      if (isOld) break;
     }
     if (chunk.length > 0) yield { items: chunk, next: undefined };
   }

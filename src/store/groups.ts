@@ -19,8 +19,10 @@ export interface GroupRules<Work> {
   readonly headStartMs: number;
   /** Which of those who wait, in the order of their arrival, go next, beside those that are under way. */
   choose(waiting: readonly Work[], underWay: readonly Work[]): readonly Work[];
-  /** Does a group's works. Each has an outcome of its own, in order; what is thrown is everybody's. */
-  run(group: readonly Work[]): Promise<readonly Outcome<unknown>[]>;
+  /**
+   * Does a group's works. Each has an outcome of its own, in order, or one that is still to come; what is thrown is everybody's.
+   */
+  run(group: readonly Work[]): Promise<readonly (Outcome<unknown> | Promise<Outcome<unknown>>)[]>;
 }
 
 export type Outcome<T> = { readonly result: T } | { readonly error: unknown };
@@ -56,9 +58,9 @@ export function createGroups<Work extends { readonly call: Call }>(rules: GroupR
     const run = rules
       .run(group)
       .catch((error: unknown) => group.map(() => ({ error })))
-      .then((outcomes) => {
+      .then((outcomes) => Promise.all(outcomes.map(async (outcome, index) => settles[index]?.(await outcome))))
+      .then(() => {
         inFlight.delete(run);
-        for (const [index, settle] of settles.entries()) settle?.(outcomes[index] as Outcome<unknown>);
         endHeadStart();
         pump();
       });

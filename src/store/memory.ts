@@ -37,8 +37,10 @@ interface Read {
 }
 
 const MAX_GROUPS_IN_FLIGHT = 8;
+/** About what a group takes that is not slow. */
 const HEAD_START_MS = 5;
 const MAX_READS = 32;
+/** What all reads of a group may ask for. One batch of the database has room for them, when they are not unusually long. */
 const MAX_MESSAGES = 1000;
 
 export function createMemoryReader(database: Database): MemoryReader {
@@ -62,9 +64,9 @@ function nextReads(waiting: readonly Read[]): Read[] {
   return end < 0 ? first : first.slice(0, end);
 }
 
-async function readGroup(database: Database, group: readonly Read[]): Promise<Outcome<Memory | undefined>[]> {
+async function readGroup(database: Database, group: readonly Read[]) {
   const outcomes = group.length === 1 ? [] : await readTogether(database, group);
-  return Promise.all(group.map((read, index) => outcomes[index] ?? outcomeOf(readAlone(database, read))));
+  return group.map((read, index) => outcomes[index] ?? outcomeOf(readAlone(database, read)));
 }
 
 function outcomeOf<T>(promise: Promise<T>): Promise<Outcome<T>> {
