@@ -24,7 +24,7 @@ export interface SessionState {
   readonly unmarkedCount: number;
   /** Every epoch that has a message in this session, when the call has asked for them. */
   readonly epochs: readonly string[];
-  /** The database's clock: by the transaction's own reading where the session exists, else about. */
+  /** The database's clock: by the transaction's own reading where it has read the session, else about. */
   readonly now: Date;
 }
 

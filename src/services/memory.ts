@@ -279,21 +279,13 @@ function toNewMessage(message: api.NewMessage, ownId: string): NewMessage {
   };
 }
 
-/** A message on the wire, without its ids, texts and metadata. */
-const MESSAGE_BYTES = 100;
-
-function bytesOf(message: Texts & Pick<MessageRecord, "payload" | "metadata">): number {
-  const { content, role, payloadType, _id, session, payload, metadata } = message;
-  return (
-    MESSAGE_BYTES +
-    utf8Bytes(content, role, payloadType, _id, session) +
-    (payload?.length ?? 0) +
-    (metadata?.length ?? 0)
-  );
-}
-
-type Texts = Pick<MessageRecord, "content" | "role" | "payloadType"> & Partial<Pick<MessageRecord, "_id" | "session">>;
-
 function costOf(messages: readonly NewMessage[]): Cost {
   return { messages: messages.length, bytes: messages.reduce((sum, message) => sum + bytesOf(message), 0) };
+}
+
+/** A message in a transaction, without its texts and bytes. */
+const MESSAGE_BYTES = 200;
+
+function bytesOf({ content, role, payloadType, payload, metadata }: NewMessage): number {
+  return MESSAGE_BYTES + utf8Bytes(content, role, payloadType) + (payload?.length ?? 0) + (metadata?.length ?? 0);
 }

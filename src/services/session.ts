@@ -183,7 +183,7 @@ export function createSessionService({ changes, sessions, users, purger, restore
       const pages = {
         read: (after: [number, string] | undefined, limit: number) => sessions.page(call, listing, after, limit),
         positionOf(session: RawDocument<SessionRecord>): [number, string] {
-          const { _id, [listing.order]: time } = session.fields();
+          const { _id, [listing.order]: time } = session.pick("_id", listing.order);
           return [time, _id.toString()];
         },
         sizeOf: storedSessionBytes,

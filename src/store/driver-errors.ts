@@ -44,11 +44,29 @@ export function translate(error: unknown): unknown {
  * A connection that breaks in a transaction, before its commit, ends it: it can be run again. The driver says so by a label,
  * but leaves it out when another connection's break has emptied the pool just before, as it does when a primary dies.
  */
-export function labelledInTransaction(error: unknown): unknown {
+export function labelledInTransaction(thrown: unknown): unknown {
+  const error = isSocketError(thrown) ? asDriverError(thrown) : thrown;
   if (!(error instanceof MongoError)) return error;
   const cause = unwrapped(error);
   if (cause instanceof MongoNetworkError) cause.addErrorLabel(MongoErrorLabel.TransientTransactionError);
   return cause;
+}
+
+/**
+ * A connection that breaks during the commit leaves open whether it was done: it is to be sent again, which does it once. The driver
+ * stumbles over what Node says of the connection, for it looks for labels on it, so all but its own errors means just that.
+ */
+export function labelledInCommit(thrown: unknown): unknown {
+  if (thrown instanceof MongoError && !isSocketError(thrown)) return thrown;
+  const error = asDriverError(thrown);
+  error.addErrorLabel(MongoErrorLabel.UnknownTransactionCommitResult);
+  return error;
+}
+
+function asDriverError(thrown: unknown): MongoNetworkError {
+  if (thrown instanceof MongoNetworkError) return thrown;
+  const cause = thrown instanceof Error ? thrown : new Error(String(thrown));
+  return new MongoNetworkError(cause.message, { cause });
 }
 
 /** The driver makes whatever breaks off a bulk write into an error of the server's. */
@@ -88,6 +106,7 @@ function isUnavailable(error: MongoError): boolean {
  */
 export function isWorthAnotherRead(error: unknown): boolean {
   return (
+    isSocketError(error) ||
     error instanceof MongoNetworkError ||
     (error instanceof MongoServerError && OTHER_PRIMARY_CODES.has(Number(error.code)))
   );

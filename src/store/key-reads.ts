@@ -7,9 +7,9 @@ export type KeyRead<T> = (call: Call, key: string) => Promise<T | undefined>;
 
 const MAX_GROUPS_IN_FLIGHT = 8;
 const HEAD_START_MS = 5;
-export const MAX_KEYS = 128;
+const MAX_KEYS = 128;
 
-/** `read` finds documents by up to {@link MAX_KEYS} keys. */
+/** `read` finds documents by their keys. */
 export function createKeyRead<T>(
   read: (keys: readonly string[], bound: { maxTimeMS: number }) => Promise<ReadonlyMap<string, T>>,
 ): KeyRead<T> {

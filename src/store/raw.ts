@@ -127,7 +127,17 @@ function fieldsOf(bytes: Buffer, start: number, wanted?: readonly string[]): Rec
   return fields;
 }
 
-const TYPES = { double: 1, string: 2, object: 3, array: 4, binary: 5, boolean: 8, date: 9, int32: 16 } as const;
+const TYPES = {
+  double: 1,
+  string: 2,
+  object: 3,
+  array: 4,
+  binary: 5,
+  boolean: 8,
+  date: 9,
+  int32: 16,
+  int64: 18,
+} as const;
 
 function readValue(bytes: Buffer, type: number, at: number, length: number): unknown {
   switch (type) {
@@ -140,6 +150,9 @@ function readValue(bytes: Buffer, type: number, at: number, length: number): unk
       return bytes.readUInt32LE(at) + bytes.readInt32LE(at + 4) * 2 ** 32;
     case TYPES.double:
       return bytes.readDoubleLE(at);
+    // Not stored by us, but perhaps by whoever has repaired something by hand.
+    case TYPES.int64:
+      return Number(bytes.readBigInt64LE(at));
     case TYPES.boolean:
       return bytes[at] === 1;
     case TYPES.binary:
@@ -148,7 +161,8 @@ function readValue(bytes: Buffer, type: number, at: number, length: number): unk
     case TYPES.object:
       return fieldsOf(bytes, at);
     default:
-      throw new TypeError(`BSON type ${type} is none that this service stores`);
+      // Null, which is as good as absent, or of a type that this service never stores.
+      return undefined;
   }
 }
 

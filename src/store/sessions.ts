@@ -56,12 +56,16 @@ export function createSessionReader(database: Database): SessionReader {
   const readOne = createKeyRead((keys, bound) => readMany(database, keys, bound));
   return {
     async get(call, key, showDeleted = false) {
-      const found = await readOne(call, key);
-      return found && isVisible(found, showDeleted) ? found : undefined;
+      const session = (await readOne(call, key))?.fields();
+      return session && isVisible(session, showDeleted) ? session : undefined;
     },
     async getMany(call, keys) {
       const found = await readMany(database, keys, bounded(call));
-      return new Map([...found].filter(([, session]) => isVisible(session)));
+      return new Map(
+        [...found]
+          .map(([key, document]) => [key, document.fields()] as const)
+          .filter(([, session]) => isVisible(session)),
+      );
     },
     isCurrent: async (call, { session, epoch }) =>
       (await translated(() =>
@@ -77,15 +81,20 @@ export function createSessionReader(database: Database): SessionReader {
   };
 }
 
-/** Sessions by their keys, live or deleted: at most `MAX_KEYS`, which have room in one batch with all their metadata. */
+/** Sessions by their keys, live or deleted. Metadata can be so large that not all have room in one batch. */
 async function readMany(
   database: Database,
   keys: readonly string[],
   bound: { maxTimeMS: number },
-): Promise<ReadonlyMap<string, Raw<SessionRecord>>> {
-  const query = { filter: { _id: { $in: [...keys] } }, projection: AS_ANSWERED };
-  const { documents } = await translated(() => findRaw(database, "sessions", query, bound));
-  return new Map(documents.map((document) => document.fields()).map((session) => [session._id.toString(), session]));
+): Promise<ReadonlyMap<string, RawDocument<SessionRecord>>> {
+  const found = new Map<string, RawDocument<SessionRecord>>();
+  for (;;) {
+    const missing = keys.filter((key) => !found.has(key));
+    const query = { filter: { _id: { $in: missing } }, projection: AS_ANSWERED };
+    const { documents, mayBeCut } = await translated(() => findRaw(database, "sessions", query, bound));
+    for (const document of documents) found.set(document.pick("_id")._id.toString(), document);
+    if (!mayBeCut) return found;
+  }
 }
 
 function filterOf(listing: SessionListing, after: readonly [number, string] | undefined): Filter<SessionRecord> {

@@ -8,6 +8,7 @@ import type { Database } from "./database.js";
 import {
   isDuplicateKey,
   isLookupNeeded,
+  labelledInCommit,
   labelledInTransaction,
   OPERATION_TIMEOUT_MS,
   translated,
@@ -112,8 +113,13 @@ export function transaction<T>(
   run: (tx: ClientSession) => Promise<T>,
 ): Promise<T> {
   return translated(() =>
-    client.withSession({ defaultTransactionOptions: { readConcern: { level: "snapshot" } } }, (session) =>
-      session.withTransaction(async (tx) => {
+    client.withSession({ defaultTransactionOptions: { readConcern: { level: "snapshot" } } }, (session) => {
+      const commit = session.commitTransaction.bind(session);
+      session.commitTransaction = () =>
+        commit().catch((error: unknown) => {
+          throw labelledInCommit(error);
+        });
+      return session.withTransaction(async (tx) => {
         // The driver's own bound, 120 s, is not what callers wait.
         if (Date.now() > giveUpAt) throw storageUnavailable(new Error("too many write conflicts"));
         try {
@@ -121,8 +127,8 @@ export function transaction<T>(
         } catch (error) {
           throw labelledInTransaction(error);
         }
-      }),
-    ),
+      });
+    }),
   );
 }
 
@@ -309,13 +315,14 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
         if (before === undefined) return [{ insertOne: { document: after } }];
         const update = changes(before, after);
         if (!update) return [];
-        // What adds to a session takes no field away.
-        const checked = reading.assumed.has(key) ? setIfAsKnown(before, update.$set ?? {}) : update;
-        return [{ updateOne: { filter: { _id: key }, update: checked } }];
+        if (!reading.assumed.has(key)) return [{ updateOne: { filter: { _id: key }, update } }];
+        if (update.$unset) throw new AssumptionFailed();
+        return [{ updateOne: { filter: { _id: key }, update: setIfAsKnown(before, update.$set ?? {}) } }];
       });
       if (sessionWrites.length > 0) {
         const { modifiedCount, insertedCount } = await database.sessions.bulkWrite(sessionWrites, { session: tx });
-        if (modifiedCount + insertedCount < sessionWrites.length) throw new AssumptionFailed();
+        const isAllWritten = modifiedCount + insertedCount === sessionWrites.length;
+        if (reading.assumed.size > 0 && !isAllWritten) throw new AssumptionFailed();
       }
 
       const userWrites = [...users].flatMap(([key, after]) => {

@@ -1,3 +1,4 @@
+import { Long } from "mongodb";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { failure } from "../support/api.js";
 import { newId } from "../support/contract.js";
@@ -32,6 +33,32 @@ describe("GetSession", () => {
     expect(deleted).toMatchObject({ reason: "SESSION_NOT_FOUND" });
     expect(shown.session).toMatchObject({ sessionId: gone, deleteTime: expect.anything() });
     expect(readsSince(before).length).toBeLessThan(20);
+  });
+
+  test("of sessions whose metadata have no room in one batch of the database finds all of them", async () => {
+    // In JSON 65 KB, and as it is stored 350 KB.
+    const metadata = { zeros: Array<number>(32_000).fill(0) };
+    const sessionIds = Array.from({ length: 60 }, (_, index) => `large-${index}-${newId()}`);
+    for (const sessionId of sessionIds) await service.sessions.createSession({ sessionId, metadata });
+    const found = await Promise.all(sessionIds.map((sessionId) => service.sessions.getSession({ sessionId })));
+    expect(found.map(({ session }) => session?.sessionId)).toEqual(sessionIds);
+    const batch = await service.sessions.batchGetSessions({ sessionIds: [...sessionIds, "no-such-session"] });
+    expect(batch.sessions.map(({ sessionId }) => sessionId)).toEqual(sessionIds);
+    expect(batch.missingSessionIds).toEqual(["no-such-session"]);
+  });
+
+  test("of one whose document holds what the service never stores does not fail the others", async () => {
+    const [good, odd] = [newId(), newId()];
+    for (const sessionId of [good, odd]) await service.sessions.createSession({ sessionId });
+    const { sessions } = service.database;
+    await sessions.updateOne({ _id: `default/${odd}` }, {
+      $set: { user: null, messageCount: Long.fromNumber(7), uid: 1 },
+    } as never);
+    const calls = Array.from({ length: 40 }, (_, index) =>
+      service.sessions.getSession({ sessionId: index % 2 ? good : odd }),
+    );
+    const outcomes = await Promise.allSettled(calls);
+    expect(outcomes.filter((_, index) => index % 2).map(({ status }) => status)).toEqual(Array(20).fill("fulfilled"));
   });
 
   test("of one whose time is over does not fail the others, and theirs is not cut short", async () => {

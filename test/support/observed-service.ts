@@ -3,7 +3,7 @@ import { BSON, type Document } from "mongodb";
 import { type Logger, pino } from "pino";
 import { inject } from "vitest";
 import { type RunningServer, startServer } from "../../src/server.js";
-import { openDatabase } from "../../src/store/database.js";
+import { type Database, openDatabase } from "../../src/store/database.js";
 import { type Api, connect } from "./api.js";
 import { LIMITS } from "./service.js";
 
@@ -11,6 +11,8 @@ import { LIMITS } from "./service.js";
 export interface ObservedService extends Api {
   readonly address: string;
   readonly server: RunningServer;
+  /** The service's own connection. */
+  readonly database: Database;
   readonly lines: readonly LogLine[];
   /** The reads that have been sent to the database for documents of the API, in order. */
   readonly reads: readonly Read[];
@@ -89,6 +91,7 @@ export async function startObservedService(
     ...api,
     address: server.address,
     server,
+    database,
     lines,
     reads,
     async documentsReadAtRest() {
