@@ -25,6 +25,9 @@ const HEAD_START_MS = 50;
 const MAX_CHANGES = 128;
 const MAX_MESSAGES = 1000;
 const MAX_BYTES = 8 * 1024 * 1024;
+/** Large ones take seconds. They never take the last place, so that small ones do not wait behind them. */
+const LARGE_BYTES = 512 * 1024;
+const MAX_LARGE_BYTES_IN_FLIGHT = (MAX_GROUPS_IN_FLIGHT - 1) * MAX_BYTES;
 
 interface Entry {
   readonly call: Call;
@@ -56,14 +59,17 @@ function nextGroup(waiting: readonly Entry[], underWay: readonly Entry[]): Entry
   const held = new Set<string>(underWay.map(({ change }) => change.session));
   let messages = 0;
   let bytes = 0;
+  let largeBytes = underWay.reduce((sum, entry) => sum + largeBytesOf(entry), 0);
   for (const entry of waiting) {
     const { session } = entry.change;
     const alone = needsExtras(entry.change);
+    const large = largeBytesOf(entry);
     const fits =
-      group.length === 0 ||
-      (group.length < MAX_CHANGES &&
-        messages + entry.cost.messages <= MAX_MESSAGES &&
-        bytes + entry.cost.bytes <= MAX_BYTES);
+      (large === 0 || largeBytes + large <= MAX_LARGE_BYTES_IN_FLIGHT) &&
+      (group.length === 0 ||
+        (group.length < MAX_CHANGES &&
+          messages + entry.cost.messages <= MAX_MESSAGES &&
+          bytes + entry.cost.bytes <= MAX_BYTES));
     if (held.has(session) || (alone && taken.has(session)) || !fits) {
       held.add(session);
       continue;
@@ -72,7 +78,10 @@ function nextGroup(waiting: readonly Entry[], underWay: readonly Entry[]): Entry
     taken.add(session);
     messages += entry.cost.messages;
     bytes += entry.cost.bytes;
+    largeBytes += large;
     group.push(entry);
   }
   return group;
 }
+
+const largeBytesOf = ({ cost }: Entry): number => (cost.bytes > LARGE_BYTES ? cost.bytes : 0);

@@ -5,7 +5,7 @@ import { isWorthAnotherRead } from "./driver-errors.js";
 
 /**
  * A record as its bytes came from the database: texts are their UTF-8, times are milliseconds since 1970. Most of what is
- * read is only passed on, and turning every text into a string and back costs more than all else that a read does here.
+ * read is only passed on: to turn every text into a string and back takes several times as long as all else here.
  */
 export type Raw<R> = { readonly [K in keyof R as R[K] extends List ? never : K]: RawValue<R[K]> };
 

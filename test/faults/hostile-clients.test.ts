@@ -28,8 +28,11 @@ import { askable, type MemoryWatch, memoryHeld, type Probe, startProbe, watchMem
 const BOUND_MIB = 500;
 /** And how much of it it may still hold when all is over. */
 const REST_MIB = 24;
-/** The longest that a caller with a small request may have to wait meanwhile. */
-const PATIENCE_MS = 8_000;
+/**
+ * The longest that a caller with a small request may have to wait meanwhile, beyond what the database itself lets anyone wait:
+ * it has as much to write, on a disk that it shares with other tests.
+ */
+const PATIENCE_MS = 5_000;
 
 const ADD = memoryApi.MemoryServiceService.addMemory.path;
 const LIST = memoryApi.MemoryServiceService.listMessages.path;
@@ -59,6 +62,13 @@ async function besiege(env: Record<string, string> = {}, prepare?: (api: Api) =>
     await api.memory.getMemory({ sessionId: "probe", lastN: 1 });
   });
   onTestFinished(probe.stop);
+  // Another that does to the database itself about what a probe has done to it.
+  const database = startProbe(async () => {
+    const probes = stored.db.collection("database-probes");
+    await probes.insertOne({}, { writeConcern: { w: "majority", journal: true } });
+    await probes.findOne({});
+  });
+  onTestFinished(database.stop);
   const memory: MemoryWatch = watchMemory(service.pid);
   onTestFinished(memory.stop);
   await eventually("the probe is served", () => probe.calls > 5);
@@ -66,6 +76,7 @@ async function besiege(env: Record<string, string> = {}, prepare?: (api: Api) =>
   const heldAtRest = await memoryHeld(service);
   memory.peak();
   probe.worst();
+  database.worst();
   const violations: string[] = [];
   return {
     address: grpc,
@@ -73,6 +84,7 @@ async function besiege(env: Record<string, string> = {}, prepare?: (api: Api) =>
     violations,
     async conclude(name, figures) {
       const worstMs = probe.worst();
+      const worstDatabaseMs = database.worst();
       const peak = memory.peak();
       const calls = probe.calls;
       await eventually("the probe goes on", () => probe.calls > calls + 5).catch(() =>
@@ -87,9 +99,9 @@ async function besiege(env: Record<string, string> = {}, prepare?: (api: Api) =>
         violations.push(`${held} MiB are still held, over ${heldAtRest} and ${REST_MIB}`),
       );
       if (peak > atRest + BOUND_MIB) violations.push(`${peak} MiB, over ${atRest} and ${BOUND_MIB}`);
-      if (worstMs > PATIENCE_MS) violations.push(`a well-behaved caller waited ${worstMs} ms`);
+      if (worstMs > worstDatabaseMs + PATIENCE_MS) violations.push(`a well-behaved caller waited ${worstMs} ms`);
       violations.push(...probe.failures.map((failed) => `a well-behaved caller was told ${failed}`));
-      await probe.stop();
+      await Promise.all([probe.stop(), database.stop()]);
       const { messages } = await api.memory.getMemory({ sessionId: "probe", lastN: 1000 });
       if (messages.length !== Math.min(probes, 1000))
         violations.push(`${messages.length} of ${probes} probes are there`);
@@ -105,6 +117,7 @@ async function besiege(env: Record<string, string> = {}, prepare?: (api: Api) =>
         violations,
         probes,
         worstMs,
+        worstDatabaseMs,
         restMiB: atRest,
         peakMiB: peak,
         heldAtRestMiB: heldAtRest,
@@ -251,14 +264,18 @@ test("what is not HTTP/2, or an abuse of it, harms nobody else", async () => {
 });
 
 test("requests of 8 MiB from 64 connections at once: as many as there is room for are done, the rest are told to come again", async () => {
-  const siege = await besiege({ SESSIONS_MAX_REQUEST_MIB: "64" });
   const content = "x".repeat(1024 * 1024);
+  const messages = [...Array.from({ length: 7 }, () => ({ content })), { content: content.slice(0, 1_000_000) }];
+  const encode = (request: Parameters<typeof memoryApi.AddMemoryRequest.fromPartial>[0]) =>
+    memoryApi.AddMemoryRequest.encode(memoryApi.AddMemoryRequest.fromPartial(request)).finish();
+  // Encoded once, and before the siege: the well-behaved caller lives in this process, too, and would wait for that.
+  const all = encode({ messages });
+  const siege = await besiege({ SESSIONS_MAX_REQUEST_MIB: "64" });
   const raws = Array.from({ length: 64 }, () => rawClient(siege.address));
   const outcomes = await Promise.all(
-    raws.map((raw, n) => {
-      const messages = [...Array.from({ length: 7 }, () => ({ content })), { content: content.slice(0, 1_000_000) }];
-      const request = memoryApi.AddMemoryRequest.fromPartial({ sessionId: `large-${n}`, messages });
-      return attempt(raw, ADD, memoryApi.AddMemoryRequest.encode(request).finish());
+    raws.map(async (raw, n) => {
+      await pause(5 * n);
+      return attempt(raw, ADD, Buffer.concat([encode({ sessionId: `large-${n}` }), all]));
     }),
   );
   for (const raw of raws) raw.close();

@@ -148,6 +148,18 @@ describe("calls that arrive while transactions are under way", () => {
   });
 });
 
+test("large calls leave a place for small ones, which do not wait behind them", async () => {
+  for (const letter of "abcd") void submit({ name: `${letter}1`, cost: { messages: 8, bytes: 8 * MIB } });
+  expect(groups.map(({ names }) => names)).toEqual([["a1"], ["b1"], ["c1"]]);
+  void submit({ name: "small1", cost: SINGLE });
+  expect(groups[3]?.names).toEqual(["small1"]);
+  await groups[3]?.commit();
+  expect(groups).toHaveLength(4);
+  await groups[0]?.commit();
+  expect(groups[4]?.names).toEqual(["d1"]);
+  await Promise.all(groups.map((group) => group.commit()));
+});
+
 describe("a group under way", () => {
   const HEAD_START_MS = 30;
   beforeEach(() => {
