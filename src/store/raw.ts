@@ -22,28 +22,28 @@ type RawValue<V> = V extends string
         : V;
 
 /**
- * A document in the batch that it came with. Its fields are read when they are needed, each time anew: thousands of messages can be
+ * A document as its bytes. Its fields are read when they are needed, each time anew: thousands of messages can be
  * under way, and their fields in memory would be what the collector is busy with.
  */
 export class RawDocument<R> {
-  /** How many bytes it has in the database. */
-  readonly size: number;
-  readonly #batch: Buffer;
-  readonly #start: number;
+  readonly #bytes: Buffer;
 
-  constructor(batch: Buffer, start: number, size: number) {
-    this.#batch = batch;
-    this.#start = start;
-    this.size = size;
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  /** How many bytes it has in the database. */
+  get size(): number {
+    return this.#bytes.length;
   }
 
   fields(): Raw<R> {
-    return fieldsOf(this.#batch, this.#start) as Raw<R>;
+    return fieldsOf(this.#bytes, 0) as Raw<R>;
   }
 
   /** Some fields only, for less. */
   pick<K extends keyof Raw<R> & string>(...names: K[]): Pick<Raw<R>, K> {
-    return fieldsOf(this.#batch, this.#start, names) as Pick<Raw<R>, K>;
+    return fieldsOf(this.#bytes, 0, names) as Pick<Raw<R>, K>;
   }
 }
 
@@ -93,25 +93,19 @@ export async function findRaw<Name extends RawName>(
     // A snapshot's is the session's business.
     ...(!session && { readConcern: { level: "majority" } }),
   };
-  const run = () => db.command(command, { raw: true, session, readPreference: "primary" });
+  const run = () => db.command(command, { ...BATCH_AS_BYTES, session, readPreference: "primary" });
   // As the driver does for its own reads.
   const { cursor } = await run().catch((error: unknown) => {
     if (isWorthAnotherRead(error)) return run();
     throw error;
   });
-  return batchOf(cursor);
-}
-
-function batchOf<R>(cursor: Buffer): RawBatch<R> {
-  const documents: RawDocument<R>[] = [];
-  let bytes = 0;
-  for (const [type, nameAt, nameLength, at, length] of elementsOf(cursor, 0)) {
-    if (type !== TYPES.array || !isName(cursor, nameAt, nameLength, "firstBatch")) continue;
-    for (const [, , , start, size] of elementsOf(cursor, at)) documents.push(new RawDocument(cursor, start, size));
-    bytes = length;
-  }
+  const documents = (cursor.firstBatch as Buffer[]).map((document) => new RawDocument<RawRecords[Name]>(document));
+  const bytes = documents.reduce((sum, { size }) => sum + size, 0);
   return { documents, bytes, mayBeCut: bytes > CUT_BYTES };
 }
+
+/** Not `raw`, which makes bytes of what an error tells of the server, too: the driver keeps that, and fails on it later. */
+const BATCH_AS_BYTES = { fieldsAsRaw: { firstBatch: true } };
 
 const elementsOf = BSON.onDemand.parseToElements;
 

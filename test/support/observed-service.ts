@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { BSON, type Document } from "mongodb";
+import type { Document } from "mongodb";
 import { type Logger, pino } from "pino";
 import { inject } from "vitest";
 import { type RunningServer, startServer } from "../../src/server.js";
@@ -58,8 +58,7 @@ export async function startObservedService(
   });
   database.client.on("commandSucceeded", ({ requestId, reply }) => {
     const read = underWay.get(requestId);
-    const { cursor = {} } = reply as { cursor?: Document | Buffer };
-    const { firstBatch = [], nextBatch = [] } = Buffer.isBuffer(cursor) ? BSON.deserialize(cursor) : cursor;
+    const { firstBatch = [], nextBatch = [] } = (reply as { cursor?: Document }).cursor ?? {};
     if (read) read.documents = firstBatch.length + nextBatch.length;
   });
   database.client.on("commandFailed", ({ requestId }) => {
