@@ -214,11 +214,11 @@ export const deadlineExceeded = (cause?: unknown) =>
     { cause },
   );
 
-export const requestTooSlow = (withinMs: number) =>
+export const requestTooSlow = (bytes: number, withinMs: number) =>
   new SessionsError(
     "DEADLINE_EXCEEDED",
     "DEADLINE_EXCEEDED",
-    `The request did not arrive within ${withinMs} ms. Nothing was done.`,
+    `Neither the rest of the request nor ${bytes} bytes of it arrived within ${withinMs} ms. Nothing was done.`,
   );
 
 export const readerTooSlow = (withinMs: number) =>

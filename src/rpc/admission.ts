@@ -15,8 +15,12 @@ export interface AdmissionLimits {
   readonly maxRequestBytes: number;
 }
 
-/** How long a request may take to arrive once its call has begun: what has arrived of it takes memory. */
+/**
+ * How long each part of a request may take to arrive, from its call's beginning: what has arrived of it takes memory. The whole
+ * may take longer, as 8 MiB do on a slow line.
+ */
 const ARRIVAL_MS = 10_000;
+const ARRIVAL_PART_BYTES = 512 * 1024;
 
 /** Refusals come in thousands; the log tells their number this often. */
 const LOG_PERIOD_MS = 1_000;
@@ -65,8 +69,11 @@ export function admission(
       inFlight.bytes += more;
       return true;
     };
+    const partsArrived = () => Math.floor(bytes / ARRIVAL_PART_BYTES);
     const arrive = (chunk: Buffer): void => {
+      const before = partsArrived();
       if (!take(chunk.length)) stream?.off("data", arrive);
+      else if (partsArrived() > before) arrival?.refresh();
     };
     return new ServerInterceptingCall(call, {
       start: (next) =>
@@ -77,7 +84,7 @@ export function admission(
               return;
             }
             stream?.on("data", arrive);
-            arrival = setTimeout(() => refuse(requestTooSlow(ARRIVAL_MS)), ARRIVAL_MS);
+            arrival = setTimeout(() => refuse(requestTooSlow(ARRIVAL_PART_BYTES, ARRIVAL_MS)), ARRIVAL_MS);
             pass(metadata);
           },
           onReceiveMessage(message: Decoded<unknown>, pass) {

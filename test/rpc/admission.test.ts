@@ -1,5 +1,12 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { GetMemoryRequest, ListMessagesRequest, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
+import {
+  AddMemoryRequest,
+  GetMemoryRequest,
+  ListMessagesRequest,
+  MemoryServiceService,
+} from "../../gen/sessions/v1/memory_service.js";
 import { createClient } from "../../src/client/index.js";
 import { failure } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
@@ -116,3 +123,38 @@ function openListing(sessionId: string): { answered: Promise<unknown>; leave(): 
   stream.on("error", () => {});
   return { answered: new Promise((resolve) => stream.once("metadata", resolve)), leave: () => stream.cancel() };
 }
+
+describe("a request that takes long to arrive", () => {
+  /** Sends a request in pieces, of which the last comes after 12 s; the answer is its status. */
+  async function sendSlowly(sessionId: string, size: number): Promise<number> {
+    const content = "x".repeat(size);
+    const wire = frame(
+      AddMemoryRequest.encode(AddMemoryRequest.fromPartial({ sessionId, messages: [{ content }] })).finish(),
+    );
+    const raw = rawClient(service.address);
+    const stream = raw.open(MemoryServiceService.addMemory.path);
+    let answer: number | undefined;
+    stream.on("response", (headers) => {
+      answer = Number(headers["grpc-status"] ?? 0);
+    });
+    const PIECES = 24;
+    const piece = Math.ceil(wire.length / PIECES);
+    for (let n = 0; n < PIECES && answer === undefined; n++) {
+      stream.write(wire.subarray(n * piece, (n + 1) * piece));
+      await sleep(500);
+    }
+    stream.end();
+    const answered = await eventually("it is answered", async () => answer);
+    raw.close();
+    return answered;
+  }
+
+  it("is waited for as long as it comes on, and given up after 10 s when it hardly does", async () => {
+    const [steady, trickling] = await Promise.all([sendSlowly("steady", MIB), sendSlowly("trickling", 1000)]);
+    expect({ steady, trickling }).toEqual({ steady: 0, trickling: status.DEADLINE_EXCEEDED });
+    expect((await service.sessions.getSession({ sessionId: "steady" })).session?.messageCount).toBe(1);
+    await expect(service.sessions.getSession({ sessionId: "trickling" })).rejects.toMatchObject({
+      code: status.NOT_FOUND,
+    });
+  });
+});
