@@ -66,10 +66,15 @@ export function rawClient(address: string): RawClient {
 
 /** One gRPC message as it goes over the wire. */
 export function frame(message: Uint8Array, compressed = false): Buffer {
+  return Buffer.concat([frameHead(message.length, compressed), message]);
+}
+
+/** What comes before a message of so many bytes. */
+export function frameHead(length: number, compressed = false): Buffer {
   const head = Buffer.alloc(5);
   head.writeUInt8(compressed ? 1 : 0, 0);
-  head.writeUInt32BE(message.length, 1);
-  return Buffer.concat([head, message]);
+  head.writeUInt32BE(length, 1);
+  return head;
 }
 
 function statusOf(ending: IncomingHttpHeaders): Omit<RawAnswer, "body"> {

@@ -1,7 +1,7 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { decodeFailure, type Failure } from "../../support/api.js";
-import { frame, type RawClient } from "../../support/raw-grpc.js";
+import { frameHead, type RawClient } from "../../support/raw-grpc.js";
 
 /**
  * How one call over bare HTTP/2 went: answered, with a status; refused before the service looked at it, as a GOAWAY does with what
@@ -15,7 +15,8 @@ export type Attempt =
 
 const REFUSED_STREAM = 7;
 
-export async function attempt(raw: RawClient, path: string, message: Uint8Array): Promise<Attempt> {
+/** The message may be given in parts, so that large ones share what they have in common rather than each take memory for it. */
+export async function attempt(raw: RawClient, path: string, ...message: Uint8Array[]): Promise<Attempt> {
   const started = performance.now();
   let stream: ClientHttp2Stream;
   try {
@@ -37,7 +38,10 @@ export async function attempt(raw: RawClient, path: string, message: Uint8Array)
     .on("error", (error) => {
       fault = error;
     });
-  stream.end(frame(message));
+  const length = message.reduce((sum, part) => sum + part.length, 0);
+  stream.cork();
+  for (const part of [frameHead(length), ...message]) stream.write(part);
+  stream.end();
   await new Promise<void>((resolve) => stream.on("close", resolve));
   const ms = performance.now() - started;
   if (status) {
