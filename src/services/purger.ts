@@ -81,11 +81,22 @@ export function createPurger(deps: PurgerDeps): Purger {
   };
   const holder = randomUUID();
   const nudged = new Set<() => Promise<void>>();
+  /** The sessions that calls are erasing. Passes leave them to the calls, which tell how much they have erased themselves. */
+  const inHand = new Set<string>();
   let isDraining = false;
   let running: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
 
-  async function purgeSession(
+  const purgeSession: typeof condemnAndErase = async (call, key, isMeant) => {
+    inHand.add(key);
+    try {
+      return await condemnAndErase(call, key, isMeant);
+    } finally {
+      inHand.delete(key);
+    }
+  };
+
+  async function condemnAndErase(
     call: Call,
     key: string,
     isMeant: (session: SessionRecord, state: SessionState) => boolean,
@@ -176,7 +187,7 @@ export function createPurger(deps: PurgerDeps): Purger {
   async function pass(): Promise<void> {
     await each(work.usersWithTask(), finishTask);
     await each(work.sessionsToMark(), retirement.mark);
-    await each(work.sessionsToErase(), retirement.erase);
+    await each(work.sessionsToErase(), async (key) => inHand.has(key) || retirement.erase(key));
     const now = await work.now();
     const isDue = (record: SessionRecord | UserRecord): boolean =>
       record.deleted && record.purgeTime !== undefined && record.purgeTime <= now;

@@ -25,6 +25,9 @@ export interface GroupRules<Work> {
   run(group: readonly Work[]): Promise<readonly (Outcome<unknown> | Promise<Outcome<unknown>>)[]>;
 }
 
+/** For groups of reads. The head start is about what one takes that is not slow. */
+export const READ_GROUPS = { maxInFlight: 8, headStartMs: 5 };
+
 export type Outcome<T> = { readonly result: T } | { readonly error: unknown };
 
 export function createGroups<Work extends { readonly call: Call }>(rules: GroupRules<Work>): Groups<Work> {

@@ -1,12 +1,10 @@
 import type { Call } from "../domain/call.js";
 import { boundedForAll } from "./database.js";
-import { createGroups } from "./groups.js";
+import { createGroups, READ_GROUPS } from "./groups.js";
 
 /** Reads one document by its key, together with those that others ask for at the time. */
 export type KeyRead<T> = (call: Call, key: string) => Promise<T | undefined>;
 
-const MAX_GROUPS_IN_FLIGHT = 8;
-const HEAD_START_MS = 5;
 const MAX_KEYS = 128;
 
 /** `read` finds documents by their keys. */
@@ -14,8 +12,7 @@ export function createKeyRead<T>(
   read: (keys: readonly string[], bound: { maxTimeMS: number }) => Promise<ReadonlyMap<string, T>>,
 ): KeyRead<T> {
   const groups = createGroups<{ call: Call; key: string }>({
-    maxInFlight: MAX_GROUPS_IN_FLIGHT,
-    headStartMs: HEAD_START_MS,
+    ...READ_GROUPS,
     choose: (waiting) => waiting.slice(0, MAX_KEYS),
     async run(group) {
       const found = await read([...new Set(group.map(({ key }) => key))], boundedForAll(group));

@@ -6,7 +6,7 @@ import { MAX_MEMORY_BYTES } from "../domain/limits.js";
 import type { MessageRecord, SessionRecord } from "../domain/records.js";
 import { bounded, boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
-import { createGroups, type Outcome } from "./groups.js";
+import { createGroups, type Outcome, READ_GROUPS } from "./groups.js";
 import { LIVE, memoryOf } from "./messages.js";
 import { findRaw, type Raw, type RawDocument } from "./raw.js";
 import { isVisible } from "./sessions.js";
@@ -36,17 +36,13 @@ interface Read {
   readonly query: MemoryQuery;
 }
 
-const MAX_GROUPS_IN_FLIGHT = 8;
-/** About what a group takes that is not slow. */
-const HEAD_START_MS = 5;
 const MAX_READS = 32;
 /** What all reads of a group may ask for. One batch of the database has room for them, when they are not unusually long. */
 const MAX_MESSAGES = 1000;
 
 export function createMemoryReader(database: Database): MemoryReader {
   const groups = createGroups<Read>({
-    maxInFlight: MAX_GROUPS_IN_FLIGHT,
-    headStartMs: HEAD_START_MS,
+    ...READ_GROUPS,
     choose: nextReads,
     run: (group) => readGroup(database, group),
   });

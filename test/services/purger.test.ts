@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { createPurger } from "../../src/services/purger.js";
 import { takeLease } from "../../src/store/lease.js";
 import { eventually } from "../support/eventually.js";
+import { createTestPurger } from "../support/purger.js";
 import { startService, type TestService } from "../support/service.js";
 
 /** The purger by its own rhythm: nobody calls PurgeDeleted here, and what is looked for is out of the TTL index's reach. */
@@ -83,6 +84,30 @@ describe("the purger", () => {
     await eventually("the other session is erased", async () => (await left(gone)) === 0);
     expect(await left(sessionId)).toBe(2);
   });
+});
+
+test("passes leave to a call what it is erasing, so that it tells of all of it", async () => {
+  const SESSIONS = 60;
+  const EACH = 20;
+  const service = await startService();
+  onTestFinished(service.stop);
+  const ids = Array.from({ length: SESSIONS }, () => randomUUID());
+  const messages = Array.from({ length: EACH }, () => ({ content: "a" }));
+  await Promise.all(ids.map((sessionId) => service.memory.addMemory({ sessionId, messages })));
+  await Promise.all(ids.map((sessionId) => service.sessions.deleteSession({ sessionId })));
+
+  const purger = createTestPurger(service.database);
+  let isOver = false;
+  const passes = (async () => {
+    while (!isOver) await purger.pass();
+  })();
+  const call = { project: "default", signal: new AbortController().signal, deadline: Infinity, requestId: "" };
+  const purged = await purger.purgeDeleted(call, 0, false);
+  isOver = true;
+  await passes;
+  await purger.stop();
+  expect(purged).toEqual({ sessions: SESSIONS, messages: SESSIONS * EACH, users: 0 });
+  expect(await service.database.messages.countDocuments()).toBe(0);
 });
 
 test("a lease is held by one at a time, and goes to another when it has run out", async () => {

@@ -159,7 +159,10 @@ export interface PurgeSessionRequest {
 
 /** PurgeSessionResponse is the response of PurgeSession. */
 export interface PurgeSessionResponse {
-  /** Output only. How many messages this call erased, those that had been soft-deleted before included. */
+  /**
+   * Output only. How many messages this call erased, those that had been soft-deleted before included. What others erased at the
+   * same time is not counted.
+   */
   purgedMessages: number;
 }
 
