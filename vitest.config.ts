@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { configDefaults, defineConfig } from "vitest/config";
 
 // vitest reads the default export of this file; nowhere else is there one.
@@ -8,6 +9,8 @@ export default defineConfig({
     // They take minutes: npm run test:faults.
     exclude: [...configDefaults.exclude, "test/faults/**"],
     globalSetup: ["test/support/global-setup.ts"],
+    // By default one less than there are cores: on two of them one, which mostly waits for the database.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     // Generous, for a machine that runs the database, the service and all test files on two cores.
     testTimeout: 60_000,
     hookTimeout: 120_000,

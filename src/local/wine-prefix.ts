@@ -91,7 +91,7 @@ export async function prefixFor(folder: string, template: string, wine: Wine): P
   await symlink("/", join(devices, "z:"));
   return {
     env: { ...WHEN_RUNNING, ...whereIs(prefix) },
-    dispose: () => rm(prefix, { recursive: true, force: true }),
+    dispose: () => remove(prefix),
   };
 }
 
@@ -101,8 +101,13 @@ async function endFormerRuns(folder: string, wine: Wine): Promise<void> {
     if (!name.startsWith(RUN_PREFIX)) continue;
     const prefix = join(folder, name);
     await run(wine.server, ["-k"], { env: whereIs(prefix), timeoutMs: 30_000 });
-    await rm(prefix, { recursive: true, force: true });
+    await remove(prefix);
   }
+}
+
+/** A server that nobody has ended goes by itself some seconds later, and takes its files away under our feet. */
+function remove(prefix: string): Promise<void> {
+  return rm(prefix, { recursive: true, force: true, maxRetries: 10 });
 }
 
 /**

@@ -83,6 +83,9 @@ it("runs the one that MONGOD_BINARY names, also when it is a wrapper script", { 
   const mongo = await startTemporaryMongo({ env: { ...process.env, MONGOD_BINARY: wrapper }, log: () => {} });
   expect(mongo.how).toContain(wrapper);
   await mongo.stop();
+  const [program, ...args] = prepared.afterwards;
+  if (program !== undefined) await promisify(execFile)(program, args, { env: { ...prepared.env } });
+  await prepared.dispose();
 });
 
 describe("a download from MongoDB's site", () => {
