@@ -13,8 +13,6 @@ export interface ReplicaSet {
   killPrimary(): Promise<() => Promise<void>>;
   /** Has the primary give way to another member. */
   stepDown(): Promise<void>;
-  /** How many members have died by themselves, as the Windows build under Wine does now and then, and were started again. */
-  crashes(): number;
   stop(): Promise<void>;
 }
 
@@ -28,9 +26,6 @@ export async function startReplicaSet(): Promise<ReplicaSet> {
   const program = await chooseMongod({ env: process.env, log: () => {} });
   const root = await mkdtemp(join(tmpdir(), "sessions-replica-set-"));
   const members: RunningMongod[] = [];
-  const killed = new Set<RunningMongod>();
-  let crashes = 0;
-  let isStopped = false;
   const start = async (index: number, port: number): Promise<RunningMongod> => {
     const folder = join(root, `member-${index}`);
     const mongod = await startMongod({ program, folder, port, replicaSet: NAME, env: process.env });
@@ -39,15 +34,6 @@ export async function startReplicaSet(): Promise<ReplicaSet> {
     if (!(await waitUntilListening(port, () => !mongod.hasEnded() && Date.now() < deadline))) {
       throw new Error(`a member of the replica set did not start: see ${mongod.logFile}`);
     }
-    // Whoever runs a replica set has its members started again, whatever they died of.
-    void mongod.ended.then(async () => {
-      if (isStopped || killed.has(mongod)) return;
-      crashes += 1;
-      const again = await start(index, port).catch((error: unknown) => {
-        if (!isStopped) throw error;
-      });
-      if (isStopped) again?.kill();
-    });
     return mongod;
   };
   const primary = (): Promise<number> =>
@@ -61,7 +47,6 @@ export async function startReplicaSet(): Promise<ReplicaSet> {
       START_MS,
     );
   const stop = async (): Promise<void> => {
-    isStopped = true;
     for (const mongod of members) mongod.kill();
     await Promise.all(members.map(({ ended }) => ended));
     await rm(root, { recursive: true, force: true });
@@ -79,11 +64,9 @@ export async function startReplicaSet(): Promise<ReplicaSet> {
       uri: `mongodb://${hosts.map(({ host }) => host).join(",")}/?replicaSet=${NAME}`,
       async killPrimary() {
         const index = await primary();
-        const member = members[index] as RunningMongod;
-        const { port } = member;
-        killed.add(member);
-        member.kill();
-        await member.ended;
+        const { port, kill, ended } = members[index] as RunningMongod;
+        kill();
+        await ended;
         return async () => following(await start(index, port));
       },
       async stepDown() {
@@ -91,7 +74,6 @@ export async function startReplicaSet(): Promise<ReplicaSet> {
         const command = { replSetStepDown: 20, secondaryCatchUpPeriodSecs: 10 };
         await withAdmin(members[index] as RunningMongod, (admin) => admin.command(command));
       },
-      crashes: () => crashes,
       stop,
     };
   } catch (error) {
