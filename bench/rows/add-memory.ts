@@ -52,7 +52,8 @@ const ADDING: readonly Adding[] = [
   {
     name: "add_memory_serial",
     target: { atLeast: 0.8 },
-    sessions: SESSIONS,
+    // With more of them a round would be over before each had its second add, and the first costs the service a read.
+    sessions: HOT_SESSIONS,
     messages: 1,
     inFlight: 1,
     baseline: ({ driver }, memories, options) => driver.call("counterThenInsert", memories, options),
