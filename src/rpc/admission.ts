@@ -52,12 +52,15 @@ export function admission(
     const stream = streamOf(call);
     const refuse = (error: SessionsError): void => {
       note(error);
+      isRefused = true;
+      endArrival();
       call.sendStatus(toStatus(error, ""));
       // Else what has arrived is kept, and what is on its way still comes.
       stream?.close(constants.NGHTTP2_NO_ERROR);
     };
     let arrival: NodeJS.Timeout | undefined;
     let isIn = false;
+    let isRefused = false;
     let bytes = 0;
     /** Counts what a request takes. False when that is too much, and the call has been refused. */
     const take = (more: number): boolean => {
@@ -72,8 +75,13 @@ export function admission(
     const partsArrived = () => Math.floor(bytes / ARRIVAL_PART_BYTES);
     const arrive = (chunk: Buffer): void => {
       const before = partsArrived();
-      if (!take(chunk.length)) stream?.off("data", arrive);
-      else if (partsArrived() > before) arrival?.refresh();
+      if (take(chunk.length) && partsArrived() > before) arrival?.refresh();
+    };
+    // A timer that is over would begin anew when it is refreshed.
+    const endArrival = (): void => {
+      clearTimeout(arrival);
+      arrival = undefined;
+      stream?.off("data", arrive);
     };
     return new ServerInterceptingCall(call, {
       start: (next) =>
@@ -105,13 +113,14 @@ export function admission(
             pass(message);
           },
           onReceiveHalfClose(pass) {
-            clearTimeout(arrival);
+            // The rest of a request may just have come when it was refused. Nothing is done before this has been passed on.
+            if (isRefused) return;
+            endArrival();
             pass();
           },
           // Comes once, at the end of every call, however it ended.
           onCancel() {
-            clearTimeout(arrival);
-            stream?.off("data", arrive);
+            endArrival();
             if (isIn) inFlight[kind] -= 1;
             inFlight.bytes -= bytes;
           },
