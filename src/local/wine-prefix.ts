@@ -23,7 +23,7 @@ const WHEN_RUNNING: Environment = {
   WINEDEBUG: "-all",
   // What Wine starts beside the first program of a prefix: services, devices, a desktop. A database server needs none of
   // it; it would cost half a second at the start, and most of a second at the end, to be ended.
-  // And the C++ runtime that lies beside the program in place of Wine's.
+  // The C++ runtime, though, is the one that lies beside the program, or none ("n"): never Wine's.
   WINEDLLOVERRIDES:
     "wineboot.exe=d;services.exe=d;explorer.exe=d;mscoree=;mshtml=;msvcp140,vcruntime140,vcruntime140_1=n",
   // mongod loads the symbols of its libraries at the start, for stack traces; under Wine that takes two seconds.

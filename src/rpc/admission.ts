@@ -16,8 +16,8 @@ export interface AdmissionLimits {
 }
 
 /**
- * How long each part of a request may take to arrive, from its call's beginning: what has arrived of it takes memory. The whole
- * may take longer, as 8 MiB do on a slow line.
+ * How long each part of a request may take to arrive, the first from its call's beginning and each other from the one before:
+ * what has arrived takes memory. The whole may take longer, as 8 MiB do on a slow line, and 160 s at most.
  */
 const ARRIVAL_MS = 10_000;
 const ARRIVAL_PART_BYTES = 512 * 1024;
@@ -75,9 +75,9 @@ export function admission(
     const partsArrived = () => Math.floor(bytes / ARRIVAL_PART_BYTES);
     const arrive = (chunk: Buffer): void => {
       const before = partsArrived();
-      if (take(chunk.length) && partsArrived() > before) arrival?.refresh();
+      // Behind the message nothing is to come but the end.
+      if (take(chunk.length) && !isIn && partsArrived() > before) arrival?.refresh();
     };
-    // A timer that is over would begin anew when it is refreshed.
     const endArrival = (): void => {
       clearTimeout(arrival);
       arrival = undefined;

@@ -25,7 +25,7 @@ export interface GroupRules<Work> {
   run(group: readonly Work[]): Promise<readonly (Outcome<unknown> | Promise<Outcome<unknown>>)[]>;
 }
 
-/** For groups of reads. The head start is about what one takes that is not slow. */
+/** For groups of reads. The head start is about as long as a group takes when it is not slow. */
 export const READ_GROUPS = { maxInFlight: 8, headStartMs: 5 };
 
 export type Outcome<T> = { readonly result: T } | { readonly error: unknown };

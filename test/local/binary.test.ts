@@ -81,11 +81,13 @@ it("runs the one that MONGOD_BINARY names, also when it is a wrapper script", { 
   const variables = Object.entries(prepared.env).map(([name, value]) => `export ${name}='${value ?? ""}'`);
   const wrapper = await script(folder, "mongod", [...variables, `exec ${prepared.command.join(" ")} "$@"`].join("\n"));
   const mongo = await startTemporaryMongo({ env: { ...process.env, MONGOD_BINARY: wrapper }, log: () => {} });
+  onTestFinished(async () => {
+    await mongo.stop();
+    const [program, ...args] = prepared.afterwards;
+    if (program !== undefined) await promisify(execFile)(program, args, { env: { ...prepared.env } });
+    await prepared.dispose();
+  });
   expect(mongo.how).toContain(wrapper);
-  await mongo.stop();
-  const [program, ...args] = prepared.afterwards;
-  if (program !== undefined) await promisify(execFile)(program, args, { env: { ...prepared.env } });
-  await prepared.dispose();
 });
 
 describe("a download from MongoDB's site", () => {

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { createPurger } from "../../src/services/purger.js";
+import { createPurger, type Purger } from "../../src/services/purger.js";
 import { takeLease } from "../../src/store/lease.js";
+import { createWork } from "../../src/store/work.js";
 import { eventually } from "../support/eventually.js";
 import { createTestPurger } from "../support/purger.js";
 import { startService, type TestService } from "../support/service.js";
@@ -86,28 +87,65 @@ describe("the purger", () => {
   });
 });
 
-test("passes leave to a call what it is erasing, so that it tells of all of it", async () => {
-  const SESSIONS = 60;
-  const EACH = 20;
-  const service = await startService();
-  onTestFinished(service.stop);
-  const ids = Array.from({ length: SESSIONS }, () => randomUUID());
-  const messages = Array.from({ length: EACH }, () => ({ content: "a" }));
-  await Promise.all(ids.map((sessionId) => service.memory.addMemory({ sessionId, messages })));
-  await Promise.all(ids.map((sessionId) => service.sessions.deleteSession({ sessionId })));
-
-  const purger = createTestPurger(service.database);
-  let isOver = false;
-  const passes = (async () => {
-    while (!isOver) await purger.pass();
-  })();
+describe("passes leave to a call what it is erasing", () => {
+  const SESSIONS = 40;
+  const EACH = 200;
+  const ALL = { sessions: SESSIONS, messages: SESSIONS * EACH };
   const call = { project: "default", signal: new AbortController().signal, deadline: Infinity, requestId: "" };
-  const purged = await purger.purgeDeleted(call, 0, false);
-  isOver = true;
-  await passes;
-  await purger.stop();
-  expect(purged).toEqual({ sessions: SESSIONS, messages: SESSIONS * EACH, users: 0 });
-  expect(await service.database.messages.countDocuments()).toBe(0);
+
+  async function serviceWithUser(): Promise<{ service: TestService; sessionIds: string[] }> {
+    const service = await startService();
+    onTestFinished(service.stop);
+    await service.users.createUser({ userId: "u" });
+    const sessionIds = Array.from({ length: SESSIONS }, () => randomUUID());
+    const messages = Array.from({ length: EACH }, () => ({ content: "a" }));
+    await Promise.all(sessionIds.map((sessionId) => service.memory.addMemory({ sessionId, userId: "u", messages })));
+    return { service, sessionIds };
+  }
+
+  test("so that it tells of all sessions and messages", async () => {
+    const { service, sessionIds } = await serviceWithUser();
+    await Promise.all(sessionIds.map((sessionId) => service.sessions.deleteSession({ sessionId })));
+    const purger = createTestPurger(service.database);
+    onTestFinished(purger.stop);
+    let isOver = false;
+    const passes = (async () => {
+      while (!isOver) await purger.pass();
+    })();
+    const purged = await purger.purgeDeleted(call, 0, false);
+    isOver = true;
+    await passes;
+    expect(purged).toMatchObject(ALL);
+    expect(await service.database.messages.countDocuments()).toBe(0);
+  });
+
+  test("a user, too", async () => {
+    const { service } = await serviceWithUser();
+    const { database } = service;
+    let isCall = true;
+    const purger: Purger = createTestPurger(database, 0, {
+      async *sessionsOf(user) {
+        if (isCall) {
+          isCall = false;
+          await purger.pass();
+        }
+        yield* createWork(database).sessionsOf(user);
+      },
+    });
+    onTestFinished(purger.stop);
+    expect(await purger.purgeUser(call, "default/u", () => true)).toEqual(ALL);
+    expect(await database.messages.countDocuments()).toBe(0);
+  });
+
+  test("and so does another call", async () => {
+    const service = await startService();
+    onTestFinished(service.stop);
+    const messages = Array.from({ length: 1000 }, () => ({ content: "a" }));
+    for (let n = 0; n < 3; n++) await service.memory.addMemory({ sessionId: "s", messages });
+    const outcomes = await Promise.allSettled([1, 2].map(() => service.sessions.purgeSession({ sessionId: "s" })));
+    const answers = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
+    expect(answers).toEqual([{ purgedMessages: 3000 }]);
+  });
 });
 
 test("a lease is held by one at a time, and goes to another when it has run out", async () => {

@@ -36,7 +36,7 @@ export interface PurgeDeletedResponse {
   purgedSessions: number;
   /**
    * Output only. How many messages were erased, or would be: those of the sessions, and those that had been deleted or
-   * cleared out of sessions that live. What other processes erased at the same time is not counted.
+   * cleared out of sessions that live. What others erased at the same time is not counted.
    */
   purgedMessages: number;
   /** Output only. How many users were erased, or would be. */
