@@ -81,17 +81,14 @@ export function createPurger(deps: PurgerDeps): Purger {
   };
   const holder = randomUUID();
   const nudged = new Set<() => Promise<void>>();
-  /** What is being erased here. Passes leave it alone: a call tells how much it has erased itself. */
-  const inHand = { sessions: new Map<string, Promise<unknown>>(), users: new Map<string, Promise<unknown>>() };
+  /** The sessions that are being erased here. Passes leave them alone: a call tells how much it has erased itself. */
+  const inHand = new Map<string, Promise<unknown>>();
   let isDraining = false;
   let running: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
 
   const purgeSession: typeof condemnAndErase = (call, key, isMeant) =>
-    inTurn(inHand.sessions, key, () => condemnAndErase(call, key, isMeant));
-
-  const purgeUser: typeof condemnAndEraseUser = (call, key, isMeant) =>
-    inTurn(inHand.users, key, () => condemnAndEraseUser(call, key, isMeant));
+    inTurn(inHand, key, () => condemnAndErase(call, key, isMeant));
 
   async function condemnAndErase(
     call: Call,
@@ -110,7 +107,7 @@ export function createPurger(deps: PurgerDeps): Purger {
     return condemned === "begun" ? erased : undefined;
   }
 
-  async function condemnAndEraseUser(call: Call, key: string, isMeant: (user: UserRecord) => boolean) {
+  async function purgeUser(call: Call, key: string, isMeant: (user: UserRecord) => boolean) {
     let isBegunByAnother = false;
     const user = await users.change(call, key, (found, now) => {
       isBegunByAnother = found?.task?.kind === "purge";
@@ -182,14 +179,14 @@ export function createPurger(deps: PurgerDeps): Purger {
   };
 
   async function pass(): Promise<void> {
-    await each(work.usersWithTask(), async (user) => inHand.users.has(user._id) || finishTask(user));
+    await each(work.usersWithTask(), finishTask);
     await each(work.sessionsToMark(), retirement.mark);
-    await each(work.sessionsToErase(), async (key) => inHand.sessions.has(key) || retirement.erase(key));
+    await each(work.sessionsToErase(), async (key) => inHand.has(key) || retirement.erase(key));
     const now = await work.now();
     const isDue = (record: SessionRecord | UserRecord): boolean =>
       record.deleted && record.purgeTime !== undefined && record.purgeTime <= now;
-    await each(work.usersDue(now), async (key) => inHand.users.has(key) || purgeUser(background, key, isDue));
-    await each(work.sessionsDue(now), async (key) => inHand.sessions.has(key) || purgeSession(background, key, isDue));
+    await each(work.usersDue(now), (key) => purgeUser(background, key, isDue));
+    await each(work.sessionsDue(now), async (key) => inHand.has(key) || purgeSession(background, key, isDue));
   }
 
   /** Nudges and passes run one after the other: housekeeping is to be a small part of the database's load. */

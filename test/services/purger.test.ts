@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { createPurger, type Purger } from "../../src/services/purger.js";
+import { createPurger } from "../../src/services/purger.js";
 import { takeLease } from "../../src/store/lease.js";
-import { createWork } from "../../src/store/work.js";
 import { eventually } from "../support/eventually.js";
 import { createTestPurger } from "../support/purger.js";
 import { startService, type TestService } from "../support/service.js";
@@ -87,57 +86,32 @@ describe("the purger", () => {
   });
 });
 
-describe("passes leave to a call what it is erasing", () => {
-  const SESSIONS = 40;
-  const EACH = 200;
-  const ALL = { sessions: SESSIONS, messages: SESSIONS * EACH };
-  const call = { project: "default", signal: new AbortController().signal, deadline: Infinity, requestId: "" };
+describe("what a call is erasing", () => {
+  const CALL = { project: "default", signal: new AbortController().signal, deadline: Infinity, requestId: "" };
 
-  async function serviceWithUser(): Promise<{ service: TestService; sessionIds: string[] }> {
+  test("is left to it by passes of the same process, so that it tells of all of it", async () => {
+    const SESSIONS = 40;
+    const EACH = 200;
     const service = await startService();
     onTestFinished(service.stop);
-    await service.users.createUser({ userId: "u" });
-    const sessionIds = Array.from({ length: SESSIONS }, () => randomUUID());
+    const ids = Array.from({ length: SESSIONS }, () => randomUUID());
     const messages = Array.from({ length: EACH }, () => ({ content: "a" }));
-    await Promise.all(sessionIds.map((sessionId) => service.memory.addMemory({ sessionId, userId: "u", messages })));
-    return { service, sessionIds };
-  }
-
-  test("so that it tells of all sessions and messages", async () => {
-    const { service, sessionIds } = await serviceWithUser();
-    await Promise.all(sessionIds.map((sessionId) => service.sessions.deleteSession({ sessionId })));
+    await Promise.all(ids.map((sessionId) => service.memory.addMemory({ sessionId, messages })));
+    await Promise.all(ids.map((sessionId) => service.sessions.deleteSession({ sessionId })));
     const purger = createTestPurger(service.database);
     onTestFinished(purger.stop);
     let isOver = false;
     const passes = (async () => {
       while (!isOver) await purger.pass();
     })();
-    const purged = await purger.purgeDeleted(call, 0, false);
+    const purged = await purger.purgeDeleted(CALL, 0, false);
     isOver = true;
     await passes;
-    expect(purged).toMatchObject(ALL);
+    expect(purged).toEqual({ sessions: SESSIONS, messages: SESSIONS * EACH, users: 0 });
     expect(await service.database.messages.countDocuments()).toBe(0);
   });
 
-  test("a user, too", async () => {
-    const { service } = await serviceWithUser();
-    const { database } = service;
-    let isCall = true;
-    const purger: Purger = createTestPurger(database, 0, {
-      async *sessionsOf(user) {
-        if (isCall) {
-          isCall = false;
-          await purger.pass();
-        }
-        yield* createWork(database).sessionsOf(user);
-      },
-    });
-    onTestFinished(purger.stop);
-    expect(await purger.purgeUser(call, "default/u", () => true)).toEqual(ALL);
-    expect(await database.messages.countDocuments()).toBe(0);
-  });
-
-  test("and so does another call", async () => {
+  test("is told by one, when two would erase it", async () => {
     const service = await startService();
     onTestFinished(service.stop);
     const messages = Array.from({ length: 1000 }, () => ({ content: "a" }));
