@@ -10,7 +10,8 @@ import type { LocalMongo } from "../../src/local/index.js";
 
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "sessions-local-test-"));
-  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  // The database of an owner that a test has killed still goes down, and takes files of its own away meanwhile.
+  onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }));
   return folder;
 }
 

@@ -79,6 +79,7 @@ export function runService(env: Readonly<Record<string, string>>): ServiceProces
 
 export async function temporaryDataFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "sessions-process-test-"));
-  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  // The database of a service that a test has killed still goes down, and takes files of its own away meanwhile.
+  onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }));
   return folder;
 }
