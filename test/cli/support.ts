@@ -1,10 +1,9 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
-import { onTestFinished } from "vitest";
+import { temporaryFolder } from "../support/temporary-folder.js";
 
 const MAIN = resolve("dist/src/cli/main.js");
 
@@ -35,9 +34,7 @@ export async function run(
 
 /** A file for the time of the test. */
 export async function temporaryFile(name: string, content: string | Uint8Array): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "sessions-cli-test-"));
-  onTestFinished(() => rm(folder, { recursive: true, force: true }));
-  const path = join(folder, name);
+  const path = join(await temporaryFolder(), name);
   await writeFile(path, content);
   return path;
 }

@@ -12,7 +12,8 @@ import { DOWNLOADED_VERSION, downloadMongod } from "../../src/local/download.js"
 import { LocalMongoError } from "../../src/local/errors.js";
 import { startTemporaryMongo } from "../../src/local/temporary.js";
 import { installWindowsMongod } from "../../src/local/windows-build.js";
-import { script, temporaryFolder } from "./support.js";
+import { temporaryFolder } from "../support/temporary-folder.js";
+import { script } from "./support.js";
 
 const CACHED = `sessions-mongod/mongod-${process.platform}-${process.arch}`;
 const isDebian = process.arch === "x64" && /\bdebian\b/.test(await readFile("/etc/os-release", "utf8").catch(() => ""));

@@ -6,14 +6,8 @@ import type { MongoClient } from "mongodb";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { DataFolderInUseError, type LocalMongo, startLocalMongo } from "../../src/local/index.js";
 import { startTemporaryMongo } from "../../src/local/temporary.js";
-import {
-  compileForOtherProcesses,
-  eventually,
-  ownerProcess,
-  processesNaming,
-  temporaryFolder,
-  withClient,
-} from "./support.js";
+import { temporaryFolder } from "../support/temporary-folder.js";
+import { compileForOtherProcesses, eventually, ownerProcess, processesNaming, withClient } from "./support.js";
 
 /** The first start on a machine may have to fetch a mongod. */
 const FIRST_START_MS = 10 * 60_000;

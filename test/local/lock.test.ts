@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { LocalMongoError } from "../../src/local/errors.js";
 import { tryLock, waitForLock } from "../../src/local/lock.js";
-import { temporaryFolder } from "./support.js";
+import { temporaryFolder } from "../support/temporary-folder.js";
 
 /** A PATH with nothing but these programs, all of them in /usr/bin. */
 async function pathWith(...programs: string[]): Promise<string> {

@@ -1,19 +1,11 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { MongoClient } from "mongodb";
 import { onTestFinished } from "vitest";
 import type { LocalMongo } from "../../src/local/index.js";
-
-export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "sessions-local-test-"));
-  // The database of an owner that a test has killed still goes down, and takes files of its own away meanwhile.
-  onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }));
-  return folder;
-}
 
 /** Writes an executable shell script, a stand-in for a program. */
 export async function script(folder: string, name: string, body: string): Promise<string> {

@@ -7,7 +7,8 @@ import { describe, expect, inject, it, onTestFinished } from "vitest";
 import { processesNaming } from "../local/support.js";
 import { connect } from "../support/api.js";
 import { startProxy } from "../support/proxy.js";
-import { runService, temporaryDataFolder } from "../support/service-process.js";
+import { runService } from "../support/service-process.js";
+import { temporaryFolder } from "../support/temporary-folder.js";
 
 const ours = () => ({ MONGODB_URI: inject("mongodbUri"), MONGODB_DATABASE: `test-${randomUUID()}` });
 
@@ -73,7 +74,7 @@ describe("a start", () => {
 
 describe("a configuration with mistakes", () => {
   it("ends with 78 and names all of them, before anything is started", async () => {
-    const folder = await temporaryDataFolder();
+    const folder = await temporaryFolder();
     const service = runService({
       SESSIONS_DATA_DIR: folder,
       SESSIONS_GRPC_LISTEN: "nowhere",
@@ -92,7 +93,7 @@ describe("a configuration with mistakes", () => {
   });
 
   it("is one that has no database in production", async () => {
-    const folder = await temporaryDataFolder();
+    const folder = await temporaryFolder();
     const service = runService({ NODE_ENV: "production", SESSIONS_DATA_DIR: folder });
     expect(await service.exited).toMatchObject({ code: 78 });
     expect(service.output().stderr).toMatch(/^configuration: MONGODB_URI: required.*\n$/);
@@ -117,7 +118,7 @@ describe("a configuration with mistakes", () => {
 
 describe("a port that is taken", () => {
   it("ends the process in one line, and its local MongoDB with it", async () => {
-    const folder = await temporaryDataFolder();
+    const folder = await temporaryFolder();
     const port = await takenPort();
     const service = runService({ SESSIONS_DATA_DIR: folder, SESSIONS_GRPC_LISTEN: `127.0.0.1:${port}` });
     expect(await service.exited).toEqual({ code: 1, signal: null });
@@ -134,7 +135,7 @@ describe("a port that is taken", () => {
 
 describe("a local MongoDB", () => {
   it("keeps what was stored, from run to run", async () => {
-    const env = { SESSIONS_DATA_DIR: await temporaryDataFolder() };
+    const env = { SESSIONS_DATA_DIR: await temporaryFolder() };
     const first = runService(env);
     let api = connect((await first.ready()).grpc);
     await api.memory.addMemory({ sessionId: "s", messages: [{ content: "kept" }] });
@@ -153,7 +154,7 @@ describe("a local MongoDB", () => {
   });
 
   it("is one process's: a second one on its folder says so and goes, and the first is unharmed", async () => {
-    const env = { SESSIONS_DATA_DIR: await temporaryDataFolder() };
+    const env = { SESSIONS_DATA_DIR: await temporaryFolder() };
     const first = runService(env);
     const api = connect((await first.ready()).grpc);
     await api.sessions.createSession({ sessionId: "before" });

@@ -10,8 +10,9 @@ import { processesNaming } from "../local/support.js";
 import { type Api, connect, type Failure, failure } from "../support/api.js";
 import { eventually, timed } from "../support/eventually.js";
 import { type ProxyOptions, startProxy, type TcpProxy } from "../support/proxy.js";
-import { runService, type ServiceProcess, temporaryDataFolder } from "../support/service-process.js";
+import { runService, type ServiceProcess } from "../support/service-process.js";
 import { healthClient, reflectionClient } from "../support/standard-clients.js";
+import { temporaryFolder } from "../support/temporary-folder.js";
 
 const LEEWAY_MS = 3_000;
 const SHUTTING_DOWN = {
@@ -102,7 +103,7 @@ describe.each(["SIGTERM", "SIGINT"] as const)("%s", (signal) => {
   });
 
   it("ends the local MongoDB too, while the service starts as well as later", async () => {
-    const folder = await temporaryDataFolder();
+    const folder = await temporaryFolder();
     for (const moment of [/mongod/, /^using/, /^MongoDB listens/, /^ready$/]) {
       const service = runService({ SESSIONS_DATA_DIR: folder });
       await service.line(moment);

@@ -1,9 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { onTestFinished } from "vitest";
 import { eventually } from "./eventually.js";
 import type { LogLine } from "./observed-service.js";
@@ -75,11 +73,4 @@ export function runService(env: Readonly<Record<string, string>>): ServiceProces
     exited,
     kill: (signal) => void child.kill(signal),
   };
-}
-
-export async function temporaryDataFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "sessions-process-test-"));
-  // The database of a service that a test has killed still goes down, and takes files of its own away meanwhile.
-  onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }));
-  return folder;
 }
