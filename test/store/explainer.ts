@@ -5,6 +5,7 @@ import { inject } from "vitest";
 import { startServer } from "../../src/server.js";
 import { type Database, openDatabase } from "../../src/store/database.js";
 import { type Api, connect } from "../support/api.js";
+import { eventually } from "../support/eventually.js";
 import { createTestPurger } from "../support/purger.js";
 import { LIMITS } from "../support/service.js";
 
@@ -72,6 +73,9 @@ export async function startExplainer(): Promise<Explainer> {
     monitored,
     plansOf: async (operation) => explainAll(database, await captureOf(operation)),
     async plansOfFirstTransaction(operation) {
+      // What follows an earlier deletion is done in transactions, too, and would be taken for the operation's.
+      const isDone = async () => (await database.sessions.countDocuments({ "retired.task": "mark" })) === 0;
+      await eventually("the housekeeping is done", isDone);
       const inTransactions = (await captureOf(operation)).filter(({ autocommit }) => autocommit === false);
       const [first] = inTransactions;
       const isOfFirst = ({ lsid, txnNumber }: Document) =>
