@@ -184,13 +184,22 @@ function chosen(count: number): number[] {
   return [1, 2, ...picked, count - 1, count];
 }
 
-/** Has each lane take the next step as soon as it is done with one. */
+/**
+ * Has each lane take the next step as soon as it is done with one. What an operation does at once shares writes as chance has
+ * it, so one run may have fewer of them than the rehearsal: a step that a run never comes to is taken again, among the writes
+ * which that run had.
+ */
 async function onLanes(steps: readonly Step[], crash: (lane: Lane, step: Step) => Promise<Crash>) {
   const left = [...steps];
   const results: { step: Step; crash: Crash }[] = [];
   await Promise.all(
     lanes.map(async (lane) => {
-      for (let step = left.shift(); step; step = left.shift()) results.push({ step, crash: await crash(lane, step) });
+      for (let step = left.shift(); step; step = left.shift()) {
+        const result = await crash(lane, step);
+        results.push({ step, crash: result });
+        const number = Math.min(step.number - 1, result.writes);
+        if (!result.hit && number > 0) left.push({ ...step, number });
+      }
     }),
   );
   return results;
@@ -226,14 +235,14 @@ test.each(Object.entries(operations))(
       seconds: ((performance.now() - started) / 1000).toFixed(1),
     });
     expect(violations).toEqual([]);
-    // The order of what is done at once differs from run to run, and so does the number of writes, a little.
-    expect(hits).toBeGreaterThanOrEqual(results.length * 0.8);
+    expect(hits).toBe(steps.length);
   },
 );
 
 test("index creation: killed before and after each step, the next start has all indexes, and readers notice nothing", async () => {
   const started = performance.now();
-  const results = await onLanes(beforeAndAfter([1, 2, 3, 4]), (lane, step) => lane.crashAtStart(step));
+  const steps = beforeAndAfter([1, 2, 3, 4]);
+  const results = await onLanes(steps, (lane, step) => lane.crashAtStart(step));
   const violations = results.flatMap(({ step, crash }) =>
     crash.violations.map((violation) => `${step.moment} ${step.number}: ${violation}`),
   );
@@ -247,5 +256,5 @@ test("index creation: killed before and after each step, the next start has all 
     seconds: ((performance.now() - started) / 1000).toFixed(1),
   });
   expect(violations).toEqual([]);
-  expect(hits).toBe(results.length);
+  expect(hits).toBe(steps.length);
 });

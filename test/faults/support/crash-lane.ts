@@ -49,6 +49,8 @@ export type View = Readonly<Record<string, string>>;
 export interface Crash {
   /** Whether it came to the step at all. */
   readonly hit: boolean;
+  /** How many writes it came to. */
+  readonly writes: number;
   readonly reads: number;
   readonly violations: string[];
 }
@@ -201,7 +203,7 @@ export async function startLane(mongodbUri: string): Promise<Lane> {
           violations.push(...(await faultsOf(database)));
         }
         await survivor.turns.close();
-        return { hit, reads: views.length * Object.keys(fixture.before).length, violations };
+        return { hit, writes: death.writes(), reads: views.length * Object.keys(fixture.before).length, violations };
       } finally {
         await watch.stop();
         await dispose(victim);
@@ -238,7 +240,8 @@ export async function startLane(mongodbUri: string): Promise<Lane> {
       if ((await seenBy(firstMemory, next)) !== before.memory) violations.push("the next service sees something else");
       next.kill();
       await next.exited;
-      return { hit: victim === undefined && death !== undefined, reads: views.length, violations };
+      const hit = victim === undefined && death !== undefined;
+      return { hit, writes: death?.writes() ?? 0, reads: views.length, violations };
     },
 
     async stop() {
@@ -281,6 +284,7 @@ function arm(
   });
   return {
     hit,
+    writes: () => numbers.size,
     /** What the database does by itself after `transactionLifetimeLimitSeconds`: what the dead had open is in nobody's way then. */
     async abortTransactions({ client }: Database) {
       const killSessions = [...transactions.values()].map((lsid) => ({ id: (lsid as { id: unknown }).id }));
