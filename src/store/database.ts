@@ -25,7 +25,7 @@ export interface Database {
   prepare(onConflict?: (conflict: IndexConflict) => void): Promise<void>;
   /** Resolves when a primary has answered. Throws UNAVAILABLE when none does. */
   ping(): Promise<void>;
-  /** About what the database's clock says, by the last ping: the clocks of two processes may differ. */
+  /** About what the database's clock says, by the pings so far: the clocks of two processes may differ. */
   now(): Date;
   /** Ends what is still under way, too. */
   close(): Promise<void>;
@@ -51,7 +51,7 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
   });
   const db = client.db(options.database);
   let connected = false;
-  let clockAheadMs = 0;
+  let clockAheadMs: number | undefined;
   const database: Database = {
     client,
     db,
@@ -72,9 +72,13 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
         connected = true;
         const asked = Date.now();
         const { localTime } = await db.command({ hello: 1 });
-        clockAheadMs = localTime.getTime() - (asked + Date.now()) / 2;
+        // It was read at some time between the two: an answer that took long says little, and must not shift what one that
+        // was quick has told.
+        const atLeast = localTime.getTime() - Date.now();
+        const atMost = localTime.getTime() - asked;
+        clockAheadMs = Math.min(Math.max(clockAheadMs ?? (atLeast + atMost) / 2, atLeast), atMost);
       }),
-    now: () => new Date(Date.now() + clockAheadMs),
+    now: () => new Date(Date.now() + (clockAheadMs ?? 0)),
     async close() {
       // Politely ending its sessions takes the driver its full timeout when nobody answers.
       const patience = new AbortController();
