@@ -54,7 +54,7 @@ describe.skipIf(!existsSync(DATA)).each([
     console.log(second.stdout.trim());
     expect(await service.database.sessions.countDocuments()).toBe(expected.sessions);
     expect(await service.database.messages.countDocuments()).toBe(expected.messages);
-  }, 120_000);
+  });
 
   test("reads back in order and equal", async () => {
     for (const dialogue of dialogues) {
@@ -74,7 +74,7 @@ describe.skipIf(!existsSync(DATA)).each([
       }));
       expect(read).toEqual(sent);
     }
-  }, 120_000);
+  });
 
   test("is listed whole, each session once, with its user and metadata", async () => {
     const listed = new Map<string, object>();
@@ -111,5 +111,5 @@ describe.skipIf(!existsSync(DATA)).each([
     expect(purged).toMatchObject({ purgedSessions: expected.sessions, purgedMessages: expected.messages + 1 });
     expect(await service.database.messages.countDocuments()).toBe(0);
     expect(await service.database.sessions.countDocuments()).toBe(0);
-  }, 120_000);
+  });
 });

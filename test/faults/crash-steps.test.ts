@@ -186,8 +186,8 @@ function chosen(count: number): number[] {
 
 /**
  * Has each lane take the next step as soon as it is done with one. What an operation does at once shares writes as chance has
- * it, so one run may have fewer of them than the rehearsal: a step that a run never comes to is taken again, among the writes
- * which that run had.
+ * it, so one run may have fewer of them than the rehearsal: a step that a run never comes to is taken again, as the last
+ * of the writes which that run had. Or the work was seen to be done just before the service heard of its last write: once more.
  */
 async function onLanes(steps: readonly Step[], crash: (lane: Lane, step: Step) => Promise<Crash>) {
   const left = [...steps];
@@ -197,8 +197,8 @@ async function onLanes(steps: readonly Step[], crash: (lane: Lane, step: Step) =
       for (let step = left.shift(); step; step = left.shift()) {
         const result = await crash(lane, step);
         results.push({ step, crash: result });
-        const number = Math.min(step.number - 1, result.writes);
-        if (!result.hit && number > 0) left.push({ ...step, number });
+        const number = Math.min(step.number, result.writes);
+        if (!result.hit && number > 0 && results.length < 2 * steps.length) left.push({ ...step, number });
       }
     }),
   );

@@ -52,12 +52,16 @@ test("under load, with the database refusing, silent, cutting its answers and sl
       const started = performance.now();
       await begin();
       if (turns) {
-        await eventually(`${name}: health turns`, () => watched.received.at(-1) === "NOT_SERVING", NOTICE_MS);
+        await eventually(
+          `${name}: health turns`,
+          () => watched.received.at(-1) === "NOT_SERVING",
+          NOTICE_MS + LEEWAY_MS,
+        );
       }
       await sleep(ms - (performance.now() - started));
       await end();
       const returned = performance.now();
-      await eventually(`${name}: health is back`, () => watched.received.at(-1) === "SERVING", NOTICE_MS);
+      await eventually(`${name}: health is back`, () => watched.received.at(-1) === "SERVING", NOTICE_MS + LEEWAY_MS);
       await sleep(CALM_MS - (performance.now() - returned));
       const failed = load.calls.filter((call) => call.started > returned && call.outcome && isFailure(call.outcome));
       const last = Math.max(0, ...failed.map((call) => call.started - returned));

@@ -180,6 +180,7 @@ test("a thousand streams that are opened and left at once, again and again, leav
       await pause(50);
       socket.destroy();
     }
+    await siege.served();
   }
   // All their places can be had again: a thousand listings of another session, and each is answered.
   const request = memoryApi.ListMessagesRequest.fromPartial({ sessionId: "probe", limit: 1 });
@@ -190,7 +191,7 @@ test("a thousand streams that are opened and left at once, again and again, leav
     answers = await Promise.all(Array.from({ length: 900 }, () => attempt(raw, LIST, bytes)));
     return answers.every(({ kind }) => kind === "ok");
   };
-  await eventually("all places are free", allAnswered, 15_000).catch(() => {
+  await eventually("all places are free", allAnswered, 60_000).catch(() => {
     const refused = answers.find(({ kind }) => kind !== "ok");
     siege.violations.push(`places are not free again: ${JSON.stringify(refused)}`);
   });
@@ -291,14 +292,19 @@ test("requests of 8 MiB from 64 connections at once: as many as there is room fo
   for (const raw of raws) raw.close();
   let accepted = 0;
   let shed = 0;
+  let unknown = 0;
   for (const [n, went] of outcomes.entries()) {
     if (went.kind === "ok") accepted += 1;
     else if (went.kind === "failed" && went.failure.reason === "OVERLOADED" && went.failure.retryDelayMs) shed += 1;
+    // A database that has this much to write may be late, too: it is stored wholly or not at all then.
+    else if (went.kind === "failed" && went.failure.reason === "STORAGE_UNAVAILABLE") unknown += 1;
     else siege.violations.push(`request ${n}: ${JSON.stringify(went).slice(0, 300)}`);
     const { session } = await siege.api.memory.getMemory({ sessionId: `large-${n}`, lastN: 1 });
     const count = session?.messageCount ?? 0;
-    if (count !== (went.kind === "ok" ? 8 : 0)) siege.violations.push(`request ${n} (${went.kind}) stored ${count}`);
+    const isKnown = went.kind === "ok" || (went.kind === "failed" && went.failure.reason === "OVERLOADED");
+    const isRight = isKnown ? count === (went.kind === "ok" ? 8 : 0) : count === 8 || count === 0;
+    if (!isRight) siege.violations.push(`request ${n} (${went.kind}) stored ${count}`);
   }
   if (accepted === 0) siege.violations.push("none was done");
-  await siege.conclude("8 MiB from 64 connections", { tried: 64, acknowledged: accepted, faults: shed });
+  await siege.conclude("8 MiB from 64 connections", { tried: 64, acknowledged: accepted, faults: shed + unknown });
 });

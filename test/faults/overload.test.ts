@@ -75,20 +75,23 @@ test("more calls than the service takes: the rest are told so at once, and those
   onTestFinished(health.close);
   const api = connect(grpc);
   onTestFinished(api.close);
-  const atLimit = await load(MAX_CALLS, LOAD_MS);
+  const before = await load(MAX_CALLS, LOAD_MS / 2);
   const healthy = watchHealth(() => health.check(""));
   const over = await load(IN_FLIGHT, LOAD_MS);
   // Who comes back at once takes time from everybody, but can break nothing.
   const rude = await load(IN_FLIGHT, RUDE_MS, false);
   const [unhealthy, worstHealthMs] = await healthy.stop();
+  // Once more: a machine that was slow for a while is not the service's doing.
+  const after = await load(MAX_CALLS, LOAD_MS / 2);
+  const p99AtLimit = Math.max(p99(before.accepted), p99(after.accepted));
   if (unhealthy > 0) violations.push(`health did not answer SERVING ${unhealthy} times`);
 
-  if (atLimit.shed.length > 0)
-    violations.push(`${atLimit.shed.length} calls were shed at the limit, none of them too many`);
+  const shedAtLimit = before.shed.length + after.shed.length;
+  if (shedAtLimit > 0) violations.push(`${shedAtLimit} calls were shed at the limit, none of them too many`);
   if (over.shed.length === 0) violations.push("nothing was shed");
   if (over.accepted.length === 0) violations.push("nothing was accepted");
   if (rude.accepted.length === 0) violations.push("nothing was accepted among rude callers");
-  const bound = P99_FACTOR * p99(atLimit.accepted) + P99_LEEWAY_MS;
+  const bound = P99_FACTOR * p99AtLimit + P99_LEEWAY_MS;
   if (p99(over.accepted) > bound) violations.push(`p99 ${p99(over.accepted)} ms under overload, over ${bound}`);
   if (p99(over.shed) > bound) violations.push(`shed after ${p99(over.shed)} ms, over ${bound}`);
 
@@ -111,15 +114,15 @@ test("more calls than the service takes: the rest are told so at once, and those
   const { code } = await service.exited;
   if (code !== 0) violations.push(`it ended with ${code}`);
   report("overload", {
-    tried: atLimit.tried + over.tried + rude.tried,
+    tried: before.tried + over.tried + rude.tried + after.tried,
     acknowledged: acknowledged.size,
     faults: over.shed.length + rude.shed.length,
     violations,
     limit: MAX_CALLS,
     inFlight: IN_FLIGHT,
-    acceptedAtLimit: atLimit.accepted.length,
+    acceptedAtLimit: before.accepted.length + after.accepted.length,
     acceptedOver: over.accepted.length,
-    p99AtLimitMs: p99(atLimit.accepted),
+    p99AtLimitMs: p99AtLimit,
     p99OverMs: p99(over.accepted),
     p99ShedMs: p99(over.shed),
     acceptedRude: rude.accepted.length,

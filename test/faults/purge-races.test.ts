@@ -9,7 +9,7 @@ import type { MessageRecord, SessionRecord } from "../../src/domain/records.js";
 import { startServer } from "../../src/server.js";
 import { type Database, databaseTime, openDatabase } from "../../src/store/database.js";
 import { type Api, connect, decodeFailure } from "../support/api.js";
-import { eventually } from "../support/eventually.js";
+import { eventually, timed } from "../support/eventually.js";
 import { killProcesses, type RunningService, startProcess } from "./support/processes.js";
 import { report } from "./support/report.js";
 import { faultsOf } from "./support/settled.js";
@@ -324,7 +324,9 @@ test("nothing is erased before its time by a clock that is ahead, nor kept by on
   }
 });
 
-test("a session of 200,000 messages is deleted as fast as an empty one, and purged in batches that others hardly notice", async () => {
+test("a session of 200,000 messages is deleted as fast as an empty one, and purged in batches that others hardly notice", {
+  timeout: 600_000,
+}, async () => {
   const COUNT = 200_000;
   const BATCH = 1_000;
   const databaseName = `purging-${randomUUID()}`;
@@ -378,8 +380,8 @@ test("a session of 200,000 messages is deleted as fast as an empty one, and purg
     // The housekeeping is under way for longer than this; the purge takes its place.
     const marking = await probe(api, sleep(4_000));
     const purged = api.sessions.purgeSession({ sessionId: "large" });
-    const purging = await probe(api, purged);
-    const { purgedMessages } = await purged;
+    const [purging, { result, ms: purgeMs }] = await Promise.all([probe(api, purged), timed(purged)]);
+    const { purgedMessages } = result;
 
     const violations: string[] = [];
     const medians = { large: quantile(times.large, 0.5), small: quantile(times.small, 0.5) };
@@ -389,19 +391,19 @@ test("a session of 200,000 messages is deleted as fast as an empty one, and purg
     if (batches.largest() > BATCH) violations.push(`a batch of ${batches.largest()}`);
     const stored = await database.messages.countDocuments({ session: "default/large" });
     if (stored > 0) violations.push(`${stored} left`);
-    const most = Math.max(500, 5 * quiet.p99);
-    for (const [what, { p99 }] of Object.entries({ marking, purging })) {
-      if (p99 > most) violations.push(`p99 of others ${p99} ms while ${what}, ${quiet.p99} before`);
-    }
+    const most = Math.max(500, 5 * p99(quiet));
+    // Of both together: in the few seconds of the marking alone, two slow writes of a disk would make a p99.
+    const busy = p99([...marking, ...purging]);
+    if (busy > most) violations.push(`p99 of others ${busy} ms while it is marked and purged, ${p99(quiet)} before`);
     report("a session of 200,000 messages", {
       tried: COUNT,
       acknowledged: purgedMessages,
       faults: 0,
       "delete ms, median": `${medians.large.toFixed(1)} (empty: ${medians.small.toFixed(1)})`,
       "largest batch": batches.largest(),
-      "p99 of others, ms": `${quiet.p99} before, ${marking.p99} while marking, ${purging.p99} while purging`,
-      "longest, ms": `${quiet.longest}/${marking.longest}/${purging.longest}`,
-      "seconds to purge": purging.seconds,
+      "p99 of others, ms": `${p99(quiet)} before, ${p99(marking)} while marking, ${p99(purging)} while purging`,
+      "longest, ms": [quiet, marking, purging].map((times) => Math.round(Math.max(...times))).join("/"),
+      "seconds to purge": (purgeMs / 1000).toFixed(1),
       violations,
     });
     expect(violations).toEqual([]);
@@ -429,8 +431,8 @@ async function load({ sessions, messages }: Database, key: string, count: number
   await sessions.updateOne({ _id: key }, { $set: { messageCount: count, lastSequence: count } });
 }
 
-/** What a client meets who has nothing to do with it, until something else is over. */
-async function probe(api: Api, until: Promise<unknown>) {
+/** How long the calls of a client take who has nothing to do with it, in milliseconds, until something else is over. */
+async function probe(api: Api, until: Promise<unknown>): Promise<number[]> {
   let over = false;
   void until.then(
     () => {
@@ -440,7 +442,6 @@ async function probe(api: Api, until: Promise<unknown>) {
       over = true;
     },
   );
-  const started = performance.now();
   const times: number[] = [];
   while (!over) {
     const begun = performance.now();
@@ -450,12 +451,10 @@ async function probe(api: Api, until: Promise<unknown>) {
     await sleep(5);
   }
   await until;
-  return {
-    p99: Math.round(quantile(times, 0.99)),
-    longest: Math.round(Math.max(...times)),
-    seconds: ((performance.now() - started) / 1000).toFixed(1),
-  };
+  return times;
 }
+
+const p99 = (times: readonly number[]): number => Math.round(quantile(times, 0.99));
 
 function quantile(values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b);

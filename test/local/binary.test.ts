@@ -75,7 +75,7 @@ describe("the mongod that is chosen", () => {
   });
 });
 
-it("runs the one that MONGOD_BINARY names, also when it is a wrapper script", { timeout: 120_000 }, async () => {
+it("runs the one that MONGOD_BINARY names, also when it is a wrapper script", async () => {
   const found = await chooseMongod({ env: process.env, log: () => {} });
   const folder = await temporaryFolder();
   const prepared = await found.prepare(folder, process.env);

@@ -11,7 +11,6 @@ import { compileForOtherProcesses, eventually, ownerProcess, processesNaming, wi
 
 /** The first start on a machine may have to fetch a mongod. */
 const FIRST_START_MS = 10 * 60_000;
-const TEST_MS = 60_000;
 
 const log = () => {};
 const env = process.env;
@@ -39,7 +38,7 @@ const values = (uri: string) =>
     return found.map(({ value }) => value);
   });
 
-describe("a local MongoDB", { timeout: TEST_MS }, () => {
+describe("a local MongoDB", () => {
   it("is a replica set: it has transactions and change streams", async () => {
     const mongo = await start(await temporaryFolder());
     await withClient(mongo.uri, async (client) => {
@@ -148,11 +147,11 @@ describe("a local MongoDB", { timeout: TEST_MS }, () => {
   });
 });
 
-describe("one data folder and two processes", { timeout: TEST_MS }, () => {
+describe("one data folder and two processes", () => {
   let build: Awaited<ReturnType<typeof compileForOtherProcesses>>;
   beforeAll(async () => {
     build = await compileForOtherProcesses();
-  }, TEST_MS);
+  });
   afterAll(() => build.remove());
 
   it("refuses the second one in one line, and leaves the first unharmed", async () => {

@@ -52,7 +52,7 @@ describe("a start", () => {
     await api.sessions.createSession({ sessionId: "s" });
     api.close();
     await proxy.stop();
-  }, 30_000);
+  });
 
   it("warns in one line when anybody on the network can call it, and only then", async () => {
     const [own] = Object.values(networkInterfaces()).flatMap((all = []) =>

@@ -18,9 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => pair.stop());
 
-test("a slow listing of 2,000 sessions has each that lives throughout once, whatever comes and goes", {
-  timeout: 180_000,
-}, async () => {
+test("a slow listing of 2,000 sessions has each that lives throughout once, whatever comes and goes", async () => {
   const lasting = Array.from({ length: 2_000 }, (_, index) => `lasting-${index}`);
   const leaving = Array.from({ length: 300 }, (_, index) => `leaving-${index}`);
   // Mixed, so that what leaves lies everywhere among what stays.
@@ -62,7 +60,6 @@ test("a slow listing of 2,000 sessions has each that lives throughout once, what
 
 test.each(["deleteSession", "clearMemory", "purgeSession", "deleted and erased"] as const)(
   "a listing of messages during %s is a prefix of the memory, without a hole",
-  { timeout: 180_000 },
   async (how) => {
     await forEach(12, 3, async (round) => {
       const sessionId = `${how}-${round}`;
@@ -110,7 +107,6 @@ test("a reader who comes after a deletion was acknowledged sees nothing", async 
 
 test.each([0, 5, 1000])(
   "GetMemory during an erasure answers with the newest messages in full, or none (last_n %i)",
-  { timeout: 180_000 },
   async (lastN) => {
     await forEach(40, 2, async (round) => {
       const sessionId = `erased-${lastN}-${round}`;

@@ -33,7 +33,6 @@ const ERASERS: Record<string, (sessionId: string) => Promise<unknown>> = {
 
 test.each(Object.keys(ERASERS))(
   "undeleting against %s: the session is whole or gone, never a part of it",
-  { timeout: 180_000 },
   async (name) => {
     const erase = ERASERS[name] as (sessionId: string) => Promise<unknown>;
     const seen = { whole: 0, gone: 0 };
@@ -78,7 +77,7 @@ test.each(Object.keys(ERASERS))(
   },
 );
 
-test("what is restored while its deletion is still being marked stays for good", { timeout: 120_000 }, async () => {
+test("what is restored while its deletion is still being marked stays for good", async () => {
   const ids = Array.from({ length: 60 }, (_, index) => `marked-${index}`);
   await forEach(ids.length, 6, async (index) => {
     const sessionId = ids[index] as string;
@@ -103,7 +102,7 @@ test("what is restored while its deletion is still being marked stays for good",
   expect(doomed).toBe(0);
 });
 
-test("of many undeletes at once one succeeds, and the memory is back in full", { timeout: 120_000 }, async () => {
+test("of many undeletes at once one succeeds, and the memory is back in full", async () => {
   await forEach(20, 2, async (round) => {
     const sessionId = `undelete-${round}`;
     await pair.one.memory.addMemory({ sessionId, messages: numbered(10) });
@@ -116,9 +115,7 @@ test("of many undeletes at once one succeeds, and the memory is back in full", {
   });
 });
 
-test("an undelete with memory against one without: the memory is whole or empty, as the last one said", {
-  timeout: 120_000,
-}, async () => {
+test("an undelete with memory against one without: the memory is whole or empty, as the last one said", async () => {
   await forEach(60, 4, async (round) => {
     const sessionId = `both-${round}`;
     await pair.one.memory.addMemory({ sessionId, messages: numbered(10) });
@@ -137,9 +134,7 @@ test("an undelete with memory against one without: the memory is whole or empty,
   });
 });
 
-test("undeleting a user with sessions against purging: each session is whole or gone, and counted", {
-  timeout: 180_000,
-}, async () => {
+test("undeleting a user with sessions against purging: each session is whole or gone, and counted", async () => {
   await forEach(30, 2, async (round) => {
     const userId = `restored-${round}`;
     await pair.one.users.createUser({ userId });

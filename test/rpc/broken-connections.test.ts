@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, inject, onTestFinished, test } from "vitest";
 import { failure } from "../support/api.js";
 import { newId } from "../support/contract.js";
+import { eventually } from "../support/eventually.js";
 import { startObservedService } from "../support/observed-service.js";
 import { startProxy } from "../support/proxy.js";
 
@@ -38,6 +39,9 @@ test("whenever connections to the database break, calls are told UNAVAILABLE at 
   };
   const writing = Promise.all(Array.from({ length: WRITERS }, (_, writer) => write(writer)));
   for (let n = 0; n < BREAKS; n++) {
+    // Every other one is to meet calls that get through, however long the service takes to connect again; the rest whatever is.
+    const before = acknowledged.size;
+    if (n % 2 === 0) await eventually("calls get through again", () => acknowledged.size > before, 30_000);
     await sleep(Math.random() * 250);
     proxy.breakConnections();
   }
@@ -56,5 +60,5 @@ test("whenever connections to the database break, calls are told UNAVAILABLE at 
     expect(session?.messageCount).toBe(messages.length);
   }
   expect(stored).toEqual(acknowledged);
-  expect(acknowledged.size).toBeGreaterThan(100);
+  expect(acknowledged.size).toBeGreaterThanOrEqual(BREAKS / 2);
 });

@@ -13,10 +13,12 @@ import { healthClient, type Serving } from "../support/standard-clients.js";
 
 /** What every call is bounded by when its caller sets no deadline, and some leeway for a busy machine. */
 const LIMIT_MS = 10_000;
-const LEEWAY_MS = 2_000;
-/** Within how long the service notices that the database is away, or is there again. */
+const LEEWAY_MS = 5_000;
+/** Within how long the service notices that the database is away, or works again when it is back. */
 const NOTICE_MS = 5_000;
 const SHUTDOWN_GRACE_MS = 1_000;
+/** How long after its grace a server that cannot reach its database waits for it to take leave, and for its own answers. */
+const LEAVE_MS = 1_500;
 
 interface Setting {
   readonly proxy: TcpProxy;
@@ -109,9 +111,9 @@ async function expectRecovery({ service, proxy }: Setting): Promise<void> {
   const returned = performance.now();
   await proxy.become("forward");
   await eventually("health is back", async () => (await health.check("")) === "SERVING");
+  expect(performance.now() - returned).toBeLessThan(NOTICE_MS + LEEWAY_MS);
   const sessionId = randomUUID();
   await service.memory.addMemory({ sessionId, messages: [{ content: "back" }] });
-  expect(performance.now() - returned).toBeLessThan(NOTICE_MS);
   const { messages } = await service.memory.getMemory({ sessionId });
   expect(messages.map(({ content }) => content)).toEqual(["back"]);
   const listed = (await service.sessions.listSessions({})).flatMap(({ sessions }) => sessions);
@@ -175,7 +177,7 @@ describe.concurrent("while the database is away", () => {
       await eventually(
         `all of ${seen}`,
         () => watches.every(({ received }) => received.join() === seen.join()),
-        NOTICE_MS,
+        NOTICE_MS + LEEWAY_MS,
       );
       for (const name of names) expect(await health.check(name)).toBe(seen.at(-1));
     };
@@ -213,7 +215,7 @@ describe.concurrent("while the database is away", () => {
     // It needs no database, and comes after those two on the same connection: when it is answered, they are under way.
     await failure(service.sessions.batchGetSessions({}));
     const { ms } = await timed(service.server.stop());
-    expect(ms).toBeLessThan(SHUTDOWN_GRACE_MS + LEEWAY_MS);
+    expect(ms).toBeLessThan(SHUTDOWN_GRACE_MS + LEAVE_MS + LEEWAY_MS);
     for (const outcome of [await read, await write]) expect(outcome.code).toBe("UNAVAILABLE");
   });
 

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
 import { GetMemoryRequest, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
 import { ListSessionsRequest, SessionServiceService } from "../../gen/sessions/v1/session_service.js";
 import { eventually, timed } from "../support/eventually.js";
@@ -14,9 +14,16 @@ let proxy: TcpProxy;
 let service: ObservedService;
 let raw: RawClient;
 beforeAll(async () => {
-  proxy = await startProxy(inject("mongodbUri"), { delayMs: DELAY_MS });
+  proxy = await startProxy(inject("mongodbUri"));
   service = await startObservedService({ mongodbUri: proxy.uri });
   raw = rawClient(service.address);
+});
+beforeEach(() => {
+  proxy.delayMs = DELAY_MS;
+});
+afterEach(() => {
+  // For what is left over of the last test, such as a connection that is being made.
+  proxy.delayMs = 0;
 });
 afterAll(async () => {
   raw.close();
@@ -62,9 +69,6 @@ describe("a call whose deadline passes", () => {
     const sessionId = randomUUID();
     // An add takes several round trips, and the first one is to be done in its time.
     proxy.delayMs = 300;
-    onTestFinished(() => {
-      proxy.delayMs = DELAY_MS;
-    });
     // The first one holds the session, so that the second one waits for longer than it may.
     const first = service.memory.addMemory({ sessionId, messages: [{ content: "first" }] });
     await expect(
@@ -79,6 +83,7 @@ describe("a call whose deadline passes", () => {
 describe("a deadline that is far away", () => {
   // Longer ones overflow in grpc-js, which counts milliseconds in 32 bits.
   it.each(["30M", "590H", "2100000S"])("(%s) is as good as none", async (timeout) => {
+    proxy.delayMs = 0;
     expect(await getMemory(timeout)).toMatchObject({ code: 0 });
   });
 });

@@ -7,6 +7,6 @@ import { onTestFinished } from "vitest";
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "sessions-test-"));
   // The database of a process that a test has killed still goes down, and takes files of its own away meanwhile.
-  onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 10 }));
+  onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 30 }));
   return folder;
 }

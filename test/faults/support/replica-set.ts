@@ -70,9 +70,16 @@ export async function startReplicaSet(): Promise<ReplicaSet> {
         return async () => following(await start(index, port));
       },
       async stepDown() {
-        const index = await primary();
         const command = { replSetStepDown: 20, secondaryCatchUpPeriodSecs: 10 };
-        await withAdmin(members[index] as RunningMongod, (admin) => admin.command(command));
+        // On a busy machine another may have become the primary by then, or no secondary has caught up.
+        const hasSteppedDown = async (): Promise<boolean> => {
+          const member = members[await primary()] as RunningMongod;
+          return withAdmin(member, (admin) => admin.command(command)).then(
+            () => true,
+            () => false,
+          );
+        };
+        await eventually("a primary steps down", hasSteppedDown, START_MS);
       },
       stop,
     };
@@ -92,12 +99,16 @@ async function following(mongod: RunningMongod): Promise<void> {
 }
 
 async function hello(mongod: RunningMongod): Promise<Document | undefined> {
-  return withAdmin(mongod, (admin) => admin.command({ hello: 1 })).catch(() => undefined);
+  return withAdmin(mongod, (admin) => admin.command({ hello: 1 }), 1_000).catch(() => undefined);
 }
 
-async function withAdmin<T>({ port }: RunningMongod, use: (admin: Db) => Promise<T>): Promise<T> {
+async function withAdmin<T>(
+  { port }: RunningMongod,
+  use: (admin: Db) => Promise<T>,
+  serverSelectionTimeoutMS = 10_000,
+): Promise<T> {
   const client = new MongoClient(`mongodb://127.0.0.1:${port}/?directConnection=true`, {
-    serverSelectionTimeoutMS: 1_000,
+    serverSelectionTimeoutMS,
     maxPoolSize: 1,
   });
   try {
