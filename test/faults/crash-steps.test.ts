@@ -198,7 +198,7 @@ async function onLanes(steps: readonly Step[], crash: (lane: Lane, step: Step) =
         const result = await crash(lane, step);
         results.push({ step, crash: result });
         const number = Math.min(step.number, result.writes);
-        if (!result.hit && number > 0 && results.length < 2 * steps.length) left.push({ ...step, number });
+        if (!result.hit && number > 0 && results.length < 3 * steps.length) left.push({ ...step, number });
       }
     }),
   );
