@@ -208,6 +208,16 @@ test("a search that grows too long is given up, and that is no acceptance", () =
   expect(violationsIn(verdicts)).toHaveLength(1);
 });
 
+test("however often a call was sent again without an answer, the search stays short", () => {
+  const again = [
+    ...Array.from({ length: 12 }, (_, index) => add(index, undefined, "u1", "u2")),
+    ...Array.from({ length: 6 }, (_, index) => other("clear", 12 + index)),
+    add(20, 21, "a"),
+  ];
+  expect(checkHistory(historyOf([...again, get(22, 23, ["a", "u1", "u2"])]), 1_000)[0]?.outcome).toBe("linearizable");
+  expect(checkHistory(historyOf([...again, get(22, 23, ["a", "never added"])]), 1_000)[0]?.outcome).toBe("violated");
+});
+
 test("random small histories get the verdict of trying every order", () => {
   const random = createRandom(4);
   const count = { linearizable: 0, violated: 0, undecided: 0 };
