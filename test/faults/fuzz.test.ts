@@ -26,7 +26,7 @@ import { miscounts, openStored } from "./support/stored.js";
 const REQUESTS = Number(process.env.FUZZ_REQUESTS ?? 100_000);
 const CONNECTIONS = 3;
 const IN_FLIGHT = 96;
-/** A minute and a quarter is usual, all of it work of the processor; this is for a machine that has other things to do. */
+/** One to three minutes are usual, all of it work of the processor; this is for a machine that has other things to do. */
 const TIMEOUT_MS = 600_000;
 /** Requests that are to be accepted, one in so many. */
 const PLAIN_EVERY = 40;

@@ -18,13 +18,6 @@ beforeAll(async () => {
   service = await startObservedService({ mongodbUri: proxy.uri });
   raw = rawClient(service.address);
 });
-beforeEach(() => {
-  proxy.delayMs = DELAY_MS;
-});
-afterEach(() => {
-  // For what is left over of the last test, such as a connection that is being made.
-  proxy.delayMs = 0;
-});
 afterAll(async () => {
   raw.close();
   await service.stop();
@@ -40,6 +33,14 @@ const getMemory = (timeout: string, id: string = randomUUID()): Promise<RawAnswe
   });
 
 describe("a call whose deadline passes", () => {
+  beforeEach(() => {
+    proxy.delayMs = DELAY_MS;
+  });
+  afterEach(() => {
+    // For what is left over of the last test, such as a connection that is being made.
+    proxy.delayMs = 0;
+  });
+
   const EXCEEDED = { code: "DEADLINE_EXCEEDED", reason: "DEADLINE_EXCEEDED", domain: "sessions.v1" };
 
   it.each(["150m", "150000u", "1n"])("(%s) is answered by the server itself, with details", async (timeout) => {
@@ -83,7 +84,6 @@ describe("a call whose deadline passes", () => {
 describe("a deadline that is far away", () => {
   // Longer ones overflow in grpc-js, which counts milliseconds in 32 bits.
   it.each(["30M", "590H", "2100000S"])("(%s) is as good as none", async (timeout) => {
-    proxy.delayMs = 0;
     expect(await getMemory(timeout)).toMatchObject({ code: 0 });
   });
 });

@@ -8,6 +8,7 @@ import {
 } from "../../gen/sessions/v1/memory_service.js";
 import { ListSessionsRequest, SessionServiceService } from "../../gen/sessions/v1/session_service.js";
 import { CHUNK_BYTES } from "../../src/domain/limits.js";
+import { forEach } from "../races/support.js";
 import { type Api, connect, failure } from "../support/api.js";
 import { eventually, timed } from "../support/eventually.js";
 import { type ObservedService, startObservedService } from "../support/observed-service.js";
@@ -101,10 +102,9 @@ describe("a reader who goes away", () => {
     const plain = await startService({ databaseName });
     // Found by their terms and then refused: the two halves are in different elements of the array.
     const metadata = { tags: [{ a: 1 }, { b: 1 }] };
-    for (let from = 0; from < 2_000; from += 100) {
-      const hundred = Array.from({ length: 100 }, (_, index) => `${from + index}`);
-      await Promise.all(hundred.map((sessionId) => plain.sessions.createSession({ sessionId, metadata })));
-    }
+    await forEach(2_000, 100, async (index) => {
+      await plain.sessions.createSession({ sessionId: `${index}`, metadata });
+    });
     const proxy = await startProxy(inject("mongodbUri"), { delayMs: 50 });
     const slow = await startObservedService({ mongodbUri: proxy.uri, databaseName });
     const { path, requestSerialize, responseDeserialize } = SessionServiceService.listSessions;

@@ -79,8 +79,10 @@ function checkSession(key: string, events: readonly HistoryEvent[], maxSteps: nu
     const alike = new Set<string>();
     for (const op of [due, ...open.filter((other) => other !== due)]) {
       // Of operations that ask for the same, and of which nobody knows the outcome, any can stand for any other.
-      if (!op.end && alike.has(demandOf(op))) continue;
-      if (!op.end) alike.add(demandOf(op));
+      if (!op.end) {
+        if (alike.has(demandOf(op))) continue;
+        alike.add(demandOf(op));
+      }
       const after = op.end ? answered(state, op.begin, op.end) : effect(state, op.begin);
       if (after === undefined) continue;
       // What never changes anything can come as soon as it may: whatever else can follow can still follow it.
