@@ -15,6 +15,8 @@ export interface Config {
   readonly purgeIntervalMs: number;
   /** How many messages GetMemory returns when it is not told. */
   readonly memoryWindow: number;
+  /** What the memories that one process keeps may take. */
+  readonly cacheBytes: number;
   readonly shutdownGraceMs: number;
   /** How many processes serve the one address. */
   readonly workers: number;
@@ -69,12 +71,13 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     retentionMs: read("SESSIONS_RETENTION", "30d", duration(0, MAX_DURATION_MS)),
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
     memoryWindow: read("SESSIONS_MEMORY_WINDOW", "50", wholeNumber(1, 1000)),
+    cacheBytes: read("SESSIONS_CACHE_MIB", "64", wholeNumber(0, 1_000_000)) * MIB,
     shutdownGraceMs: read("SESSIONS_SHUTDOWN_GRACE", "10s", duration(0, MAX_TIMER_MS)),
     workers: read("SESSIONS_WORKERS", "1", wholeNumber(1, 256)),
     maxCalls: read("SESSIONS_MAX_CALLS", "1000", wholeNumber(1, 1_000_000)),
     maxStreams: read("SESSIONS_MAX_STREAMS", "1000", wholeNumber(1, 1_000_000)),
     // Less would refuse a single request of the size that is allowed.
-    maxRequestBytes: read("SESSIONS_MAX_REQUEST_MIB", "256", wholeNumber(16, 1_000_000)) * 1024 * 1024,
+    maxRequestBytes: read("SESSIONS_MAX_REQUEST_MIB", "256", wholeNumber(16, 1_000_000)) * MIB,
     logLevel: read("SESSIONS_LOG_LEVEL", "info", oneOf(LOG_LEVELS)),
     logFormat: read("SESSIONS_LOG_FORMAT", isTerminal ? "pretty" : "json", oneOf(["pretty", "json"] as const)),
   };
@@ -84,6 +87,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
   if (mistakes.length > 0) throw new ConfigError(mistakes);
   return Object.freeze(config);
 }
+
+const MIB = 1024 * 1024;
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 

@@ -13,6 +13,7 @@ import { type AdmissionLimits, admission } from "./rpc/admission.js";
 import { ownStatuses } from "./rpc/own-statuses.js";
 import { createStandardServices } from "./rpc/standard-services.js";
 import { createTurns } from "./rpc/turns.js";
+import { encodeMessages } from "./services/encode.js";
 import { createMemoryService } from "./services/memory.js";
 import { createPurgeService } from "./services/purge.js";
 import { createPurger } from "./services/purger.js";
@@ -22,10 +23,10 @@ import { createUserService } from "./services/user.js";
 import type { Database } from "./store/database.js";
 import { watchDatabase } from "./store/database-watch.js";
 import { createGroupCommit } from "./store/group-commit.js";
-import { createKnownSessions } from "./store/known-sessions.js";
+import { createKnownSessions } from "./store/known/sessions.js";
 import { takeLease } from "./store/lease.js";
 import { createMemoryReader } from "./store/memory.js";
-import { createMessageStore } from "./store/messages.js";
+import { createMessageReader } from "./store/messages.js";
 import { createRetirement } from "./store/retirement.js";
 import { createSessionReader } from "./store/sessions.js";
 import { applyChanges } from "./store/transaction.js";
@@ -38,6 +39,8 @@ export interface ServerDeps {
   readonly retentionMs: number;
   readonly purgeIntervalMs: number;
   readonly memoryWindow: number;
+  /** What the memories that this process keeps may take; 0 keeps none. */
+  readonly cacheBytes: number;
   readonly shutdownGraceMs: number;
   readonly limits: AdmissionLimits;
   /** Whether other processes listen on the same address. */
@@ -77,11 +80,11 @@ const UNBOUNDED = new Set([
 /** The composition root: builds the house out of its parts and opens it. */
 export async function startServer(deps: ServerDeps, listen: Address): Promise<RunningServer> {
   const { database, log, retentionMs } = deps;
-  const known = createKnownSessions();
+  const known = createKnownSessions({ memoryBytes: deps.cacheBytes, usualWindow: deps.memoryWindow }, encodeMessages);
   const changes = createGroupCommit((group) => applyChanges(database, known, group));
   const sessions = createSessionReader(database);
-  const messages = createMessageStore(database);
-  const memory = createMemoryReader(database);
+  const messages = createMessageReader(database);
+  const memory = createMemoryReader(database, known, encodeMessages);
   const users = createUserStore(database);
   const retirement = createRetirement(database);
   const restoreSession = createRestoreSession({ changes, retirement });

@@ -165,6 +165,32 @@ function resultOf(record: MessageRecord): Appended["messages"][number] {
   };
 }
 
+/** What of a message can be changed. */
+export interface MessageUpdate {
+  /** The new metadata out of the current one; undefined to leave it. */
+  readonly metadata: ((current: Uint8Array | undefined) => Uint8Array | undefined) | undefined;
+  readonly tokenCount: number | undefined;
+}
+
+/** Changes one message of the memory, which it needs. */
+export function updateMessage(
+  state: SessionState,
+  key: string,
+  messageId: string,
+  update: MessageUpdate,
+): Decision<MessageRecord> {
+  const session = live(state, key);
+  const message = liveMessage(state, key, messageId);
+  const after: MessageRecord = {
+    ...message,
+    ...(update.metadata && { metadata: update.metadata(message.metadata) }),
+    tokenCount: update.tokenCount ?? message.tokenCount,
+    updateTime: state.now,
+    version: (message.version ?? 0) + 1,
+  };
+  return { result: after, session: withChangedMemory(session), changed: [after] };
+}
+
 /** Takes one message out of the memory. Needs that message and the two newest ones of the memory. */
 export function deleteMessage(
   state: SessionState,
@@ -173,13 +199,12 @@ export function deleteMessage(
   retentionMs: number,
 ): Decision<MessageRecord> {
   const session = live(state, key);
-  const message = state.messages?.get(messageId);
-  if (message === undefined || message.deleted) throw messageNotFound(idOf(key), messageId);
+  const message = liveMessage(state, key, messageId);
   const newestLeft = state.newest.find(({ _id }) => _id !== message._id);
   return {
     result: message,
     session: {
-      ...session,
+      ...withChangedMemory(session),
       messageCount: session.messageCount - 1,
       lastMessageTime: newestLeft?.createTime ?? NO_TIME,
     },
@@ -201,10 +226,23 @@ export function setSummary(
   summary: Omit<SummaryRecord, "recentSequence" | "createTime">,
 ): Decision<SummaryRecord> {
   const session = live(state, key);
-  const message = state.messages?.get(summary.recentMessageId);
-  if (message === undefined || message.deleted) {
-    throw messageNotFound(idOf(key), summary.recentMessageId, "FAILED_PRECONDITION");
-  }
+  const message = liveMessage(state, key, summary.recentMessageId, "FAILED_PRECONDITION");
   const record: SummaryRecord = { ...summary, recentSequence: message.sequence, createTime: state.now };
   return { result: record, session: { ...session, summary: record } };
+}
+
+function liveMessage(
+  state: SessionState,
+  key: string,
+  messageId: string,
+  missing: "NOT_FOUND" | "FAILED_PRECONDITION" = "NOT_FOUND",
+): MessageRecord {
+  const message = state.messages?.get(messageId);
+  if (message === undefined || message.deleted) throw messageNotFound(idOf(key), messageId, missing);
+  return message;
+}
+
+/** The session when messages that it keeps are not what they were. */
+function withChangedMemory(session: SessionRecord): SessionRecord {
+  return { ...session, memoryVersion: (session.memoryVersion ?? 0) + 1 };
 }

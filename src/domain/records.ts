@@ -30,6 +30,11 @@ export interface SessionRecord {
   readonly messageCount: number;
   /** The highest sequence ever given in this session. */
   readonly lastSequence: number;
+  /**
+   * Counts the changes of messages that are there: moved by whatever alters or takes away one of them under the epoch that it
+   * leaves as it is. So a process can tell whether messages that it has read before are still the same. Absent until the first.
+   */
+  readonly memoryVersion?: number;
   readonly summary?: SummaryRecord;
 
   /** Whether `deleteTime` is set, as a key for the indexes. */

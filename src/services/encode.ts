@@ -2,6 +2,7 @@ import type * as memoryApi from "../../gen/sessions/v1/memory_service.js";
 import type * as sessionApi from "../../gen/sessions/v1/session_service.js";
 import { Encoded } from "../domain/encoded.js";
 import { type MessageRecord, NO_TIME, type SessionRecord, type SummaryRecord } from "../domain/records.js";
+import type { EncodeMessages } from "../store/known/memory.js";
 import type { Memory } from "../store/memory.js";
 import type { Raw, RawDocument } from "../store/raw.js";
 import { WireWriter } from "./wire-writer.js";
@@ -37,14 +38,24 @@ export function encodeListSessions(
   return new Encoded(out.finish());
 }
 
+/** The messages of a GetMemoryResponse, and where in it each ends. */
+export const encodeMessages: EncodeMessages = (messages) => {
+  const out = new WireWriter(sum(messages, messageBytes));
+  const ends = messages.map((message) => {
+    writeMessage(out, 1, message);
+    return out.size;
+  });
+  return { bytes: out.finish(), ends };
+};
+
 export function encodeGetMemory(memory: Memory | undefined): Encoded<memoryApi.GetMemoryResponse> {
   if (!memory) return new Encoded(Buffer.alloc(0));
   const { session, messages } = memory;
   const { summary } = session;
   const out = new WireWriter(
-    sum(messages, messageBytes) + sessionBytes(session) + (summary ? summaryBytes(summary) : 0),
+    sum(messages, ({ length }) => length) + sessionBytes(session) + (summary ? summaryBytes(summary) : 0),
   );
-  for (const message of messages) writeMessage(out, 1, message);
+  for (const part of messages) out.fields(part);
   if (summary) writeSummary(out, 2, summary);
   writeSession(out, 3, session);
   return new Encoded(out.finish());

@@ -7,13 +7,13 @@ import type { Encoded } from "../domain/encoded.js";
 import { invalidCursor, messageNotFound, sessionNotFound } from "../domain/errors.js";
 import { keyOf } from "../domain/keys.js";
 import { MAX_LAST_N, MAX_MESSAGES_PER_CALL } from "../domain/limits.js";
-import { append, deleteMessage, type NewMessage, setSummary } from "../domain/memory.js";
+import { append, deleteMessage, type NewMessage, setSummary, updateMessage } from "../domain/memory.js";
 import { derivedId, newId } from "../domain/new-id.js";
 import type { MessageRecord } from "../domain/records.js";
 import { clearMemory } from "../domain/session.js";
 import type { Cost, GroupCommit } from "../store/group-commit.js";
 import type { MemoryReader } from "../store/memory.js";
-import { type MessageStore, memoryOf } from "../store/messages.js";
+import { type MessageReader, memoryOf } from "../store/messages.js";
 import type { RawDocument } from "../store/raw.js";
 import type { SessionReader } from "../store/sessions.js";
 import { type Checks, createChecks, millisecondsOf } from "./checks.js";
@@ -26,7 +26,7 @@ import { newSession } from "./session.js";
 export interface MemoryDeps {
   readonly changes: GroupCommit;
   readonly sessions: SessionReader;
-  readonly messages: MessageStore;
+  readonly messages: MessageReader;
   readonly memory: MemoryReader;
   readonly purger: Purger;
   readonly retentionMs: number;
@@ -39,15 +39,6 @@ export type MemoryService = ReturnType<typeof createMemoryService>;
 
 export function createMemoryService(deps: MemoryDeps) {
   const { changes, sessions, messages, memory, purger, retentionMs, memoryWindow, now } = deps;
-
-  /** The session and one of its messages. Throws NOT_FOUND when one of them is not there. */
-  const find = async (call: Call, sessionId: string, messageId: string): Promise<MessageRecord> => {
-    const session = await sessions.get(call, keyOf(call.project, sessionId));
-    if (!session) throw sessionNotFound(sessionId);
-    const message = await messages.get(call, memoryOf(session), messageId);
-    if (!message) throw messageNotFound(sessionId, messageId);
-    return message;
-  };
 
   return {
     async addMemory(request: api.AddMemoryRequest, call: Call): Promise<api.AddMemoryResponse> {
@@ -137,7 +128,11 @@ export function createMemoryService(deps: MemoryDeps) {
 
     async getMessage({ sessionId, messageId }: api.GetMessageRequest, call: Call): Promise<api.GetMessageResponse> {
       checkIds(sessionId, messageId);
-      return { message: toMessage(await find(call, sessionId, messageId)) };
+      const session = await sessions.get(call, keyOf(call.project, sessionId));
+      if (!session) throw sessionNotFound(sessionId);
+      const message = await messages.get(call, memoryOf(session), messageId);
+      if (!message) throw messageNotFound(sessionId, messageId);
+      return { message: toMessage(message) };
     },
 
     async updateMessage(request: api.UpdateMessageRequest, call: Call): Promise<api.UpdateMessageResponse> {
@@ -150,21 +145,18 @@ export function createMemoryService(deps: MemoryDeps) {
       checks.count("token_count", tokenCount);
       checks.done();
 
-      const update = metadataUpdate(request.metadata, metadataMode);
-      for (;;) {
-        const before = await find(call, sessionId, messageId);
-        const after = {
-          ...before,
-          metadata: update ? storedMetadata(update(before.metadata)) : before.metadata,
-          tokenCount: tokenCount ?? before.tokenCount,
-          updateTime: now(),
-          version: (before.version ?? 0) + 1,
-        };
-        const { metadata, updateTime, version } = after;
-        if (await messages.replace(call, before, { metadata, tokenCount: after.tokenCount, updateTime, version })) {
-          return { message: toMessage(after) };
-        }
-      }
+      const key = keyOf(call.project, sessionId);
+      const apply = metadataUpdate(request.metadata, metadataMode);
+      const update = {
+        metadata: apply && ((current: Uint8Array | undefined) => storedMetadata(apply(current))),
+        tokenCount,
+      };
+      const message = await changes.submit(call, {
+        session: key,
+        messages: [messageId],
+        decide: (state) => updateMessage(state, key, messageId, update),
+      });
+      return { message: toMessage(message) };
     },
 
     async deleteMessage(request: api.DeleteMessageRequest, call: Call): Promise<api.DeleteMessageResponse> {

@@ -77,6 +77,17 @@ export class WireWriter {
     this.#end += length;
   }
 
+  /** Fields that are encoded already. */
+  fields(value: Uint8Array): void {
+    this.#reserve(value.length);
+    this.#copy(value);
+  }
+
+  /** How many bytes have been written. */
+  get size(): number {
+    return this.#end;
+  }
+
   finish(): Buffer {
     return this.#bytes.subarray(0, this.#end);
   }

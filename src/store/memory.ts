@@ -7,11 +7,24 @@ import type { MessageRecord, SessionRecord } from "../domain/records.js";
 import { bounded, boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
 import { createGroups, type Outcome, READ_GROUPS } from "./groups.js";
+import {
+  type EncodeMessages,
+  extended,
+  type KnownMemory,
+  newest,
+  reaches,
+  runOf,
+  type Window,
+} from "./known/memory.js";
+import type { KnownSessions } from "./known/sessions.js";
 import { LIVE, memoryOf } from "./messages.js";
 import { findRaw, type Raw, type RawDocument } from "./raw.js";
 import { isVisible } from "./sessions.js";
 
-/** Reads of a session together with the newest part of its memory, as both were at one moment. */
+/**
+ * Reads of a session together with the newest part of its memory, as both were at one moment. Of messages that this process has seen
+ * before only the session document is read, and of a memory that has grown since only what is new.
+ */
 export interface MemoryReader {
   /** The live session with its newest messages, in order. Throws RESPONSE_TOO_LARGE when they are too much for one answer. */
   read(call: Call, query: MemoryQuery): Promise<Memory | undefined>;
@@ -27,8 +40,8 @@ export interface MemoryQuery {
 
 export interface Memory {
   readonly session: Raw<SessionRecord>;
-  /** In order. */
-  readonly messages: readonly RawDocument<MessageRecord>[];
+  /** In order, as parts of the answer. */
+  readonly messages: readonly Buffer[];
 }
 
 interface Read {
@@ -36,33 +49,126 @@ interface Read {
   readonly query: MemoryQuery;
 }
 
-const MAX_READS = 32;
-/** What all reads of a group may ask for. One batch of the database has room for them, when they are not unusually long. */
+const MAX_READS = 128;
+/** What all reads of a group may ask the database for. One batch has room for them, when they are not unusually long. */
 const MAX_MESSAGES = 1000;
 
-export function createMemoryReader(database: Database): MemoryReader {
+export function createMemoryReader(database: Database, known: KnownSessions, encode: EncodeMessages): MemoryReader {
   const groups = createGroups<Read>({
     ...READ_GROUPS,
     choose: nextReads,
-    run: (group) => readGroup(database, group),
+    run: async (group) => {
+      const outcomes = await readTogether(group);
+      return group.map((read, index) => outcomes[index] ?? outcomeOf(readAlone(read)));
+    },
   });
   return { read: (call, query) => groups.submit({ call, query }) as Promise<Memory | undefined> };
-}
 
-function nextReads(waiting: readonly Read[]): Read[] {
-  let messages = 0;
-  const isTooMuch = ({ query }: Read, index: number): boolean => {
-    messages += query.limit;
-    return index > 0 && messages > MAX_MESSAGES;
-  };
-  const first = waiting.slice(0, MAX_READS);
-  const end = first.findIndex(isTooMuch);
-  return end < 0 ? first : first.slice(0, end);
-}
+  function nextReads(waiting: readonly Read[]): Read[] {
+    let messages = 0;
+    const isTooMuch = ({ query }: Read, index: number): boolean => {
+      const kept = known.memory(query.session);
+      messages += kept && reaches(kept, { after: 0, limit: query.limit }) ? 0 : query.limit;
+      return index > 0 && messages > MAX_MESSAGES;
+    };
+    const first = waiting.slice(0, MAX_READS);
+    const end = first.findIndex(isTooMuch);
+    return end < 0 ? first : first.slice(0, end);
+  }
 
-async function readGroup(database: Database, group: readonly Read[]) {
-  const outcomes = group.length === 1 ? [] : await readTogether(database, group);
-  return group.map((read, index) => outcomes[index] ?? outcomeOf(readAlone(database, read)));
+  /**
+   * Reads for many with two queries: the sessions, and of each memory what is not known of it, under its last sequences. Who would
+   * need more has no outcome here: those of whose messages some were deleted one by one, and all when they are too large together.
+   */
+  function readTogether(group: readonly Read[]): Promise<readonly (Outcome<Memory | undefined> | undefined)[]> {
+    return inSnapshot(database, async (snapshot) => {
+      const options = { ...snapshot, ...boundedForAll(group) };
+      const keys = new Set(group.map(({ query }) => query.session));
+      const found = await findRaw(database, "sessions", bySession([...keys]), options);
+      if (found.mayBeCut) return [];
+      const stored = found.documents.map((document) => document.fields());
+      const live = new Map(stored.filter((one) => isVisible(one)).map((session) => [session._id.toString(), session]));
+
+      const windows = new Map<string, Window[]>();
+      for (const { query } of group) {
+        const session = live.get(query.session);
+        if (!session) known.forget(query.session);
+        else windows.set(query.session, [...(windows.get(query.session) ?? []), windowOf(session, query)]);
+      }
+      const memories = [...live].map(([key, session]) =>
+        knownPart(known.memory(key), session, windows.get(key) as Window[]),
+      );
+      const complete = await completed(memories, options);
+
+      return group.map(({ query }) => {
+        const session = live.get(query.session);
+        if (!session) return { result: undefined };
+        const window = windowOf(session, query);
+        const memory = complete.get(session);
+        if (!memory || !reaches(memory, window)) return undefined;
+        known.keep(query.session, memory, query.limit);
+        return outcomeWith(session, memory, query, window);
+      });
+    });
+  }
+
+  /** The memories with what the database has besides; without those that had to be read, when these are too large together. */
+  async function completed(
+    memories: readonly KnownPart[],
+    options: Parameters<typeof findRaw>[3],
+  ): Promise<ReadonlyMap<Raw<SessionRecord>, KnownMemory>> {
+    const incomplete = memories.filter(({ session, memory }) => memory.to < session.lastSequence);
+    if (incomplete.length === 0) return new Map(memories.map(({ session, memory }) => [session, memory]));
+
+    const ranges = incomplete.map(({ session, memory }) => ({ ...memoryOf(session), sequence: { $gt: memory.to } }));
+    const found = await findRaw(database, "messages", { filter: { $or: ranges, ...LIVE } }, options);
+    const read = found.mayBeCut ? undefined : byEpoch(found.documents);
+    return new Map(
+      memories.flatMap((part): [Raw<SessionRecord>, KnownMemory][] => {
+        const { session, memory } = part;
+        if (memory.to === session.lastSequence) return [[session, memory]];
+        if (!read) return [];
+        const messages = read.get(memory.epoch) ?? [];
+        const isAll = memory.runs.length === 0 && messages.length === session.messageCount;
+        const whole = extended(memory, { to: session.lastSequence, run: runOf(messages, encode) });
+        return [[session, isAll ? { ...whole, from: 0 } : whole]];
+      }),
+    );
+  }
+
+  /** Reads for one in as many queries as it takes, each a batch of the newest that are left. */
+  function readAlone({ call, query }: Read): Promise<Memory | undefined> {
+    return inSnapshot(database, async (snapshot) => {
+      const sessions = await findRaw(database, "sessions", bySession([query.session]), {
+        ...snapshot,
+        ...bounded(call),
+      });
+      const session = sessions.documents[0]?.fields();
+      if (!session || !isVisible(session)) return undefined;
+
+      const window = windowOf(session, query);
+      const found: RawDocument<MessageRecord>[] = [];
+      let before = session.lastSequence + 1;
+      let bytes = 0;
+      for (let isMore = true; isMore && found.length < window.limit; ) {
+        const filter = { ...memoryOf(session), sequence: { $gt: window.after, $lt: before }, ...LIVE };
+        const rest = { filter, sort: { sequence: -1 as const }, limit: window.limit - found.length };
+        const batch = await findRaw(database, "messages", rest, { ...snapshot, ...bounded(call) });
+        bytes += batch.bytes;
+        if (bytes > MAX_MEMORY_BYTES) throw memoryTooLarge(idOf(query.session), query.limit);
+        found.push(...batch.documents);
+        before = found.at(-1)?.pick("sequence").sequence ?? 0;
+        isMore = batch.mayBeCut;
+      }
+      const from = found.length < window.limit ? window.after : before - 1;
+      const memory = extended(unknown(session, from), {
+        to: session.lastSequence,
+        run: runOf(found.reverse(), encode),
+      });
+      known.keep(query.session, memory, query.limit);
+      return { session, messages: newest(memory, window).parts };
+    });
+  }
 }
 
 function outcomeOf<T>(promise: Promise<T>): Promise<Outcome<T>> {
@@ -72,101 +178,65 @@ function outcomeOf<T>(promise: Promise<T>): Promise<Outcome<T>> {
   );
 }
 
-function readAlone(database: Database, { call, query }: Read): Promise<Memory | undefined> {
-  return inSnapshot(database, async (snapshot) => {
-    const found = await findRaw(database, "sessions", bySession([query.session]), { ...snapshot, ...bounded(call) });
-    const session = found.documents[0]?.fields();
-    if (!session || !isVisible(session)) return undefined;
-
-    const newest: RawDocument<MessageRecord>[] = [];
-    const after = coveredBySummary(session, query);
-    let before = session.lastSequence + 1;
-    let bytes = 0;
-    while (newest.length < query.limit) {
-      const filter = { ...memoryOf(session), sequence: { $gt: after, $lt: before }, ...LIVE };
-      const rest = { filter, sort: { sequence: -1 as const }, limit: query.limit - newest.length };
-      const batch = await findRaw(database, "messages", rest, { ...snapshot, ...bounded(call) });
-      bytes += batch.bytes;
-      if (bytes > MAX_MEMORY_BYTES) throw memoryTooLarge(idOf(query.session), query.limit);
-      newest.push(...batch.documents);
-      before = newest.at(-1)?.pick("sequence").sequence ?? 0;
-      if (!batch.mayBeCut) break;
-    }
-    return { session, messages: newest.reverse() };
-  });
+function outcomeWith(
+  session: Raw<SessionRecord>,
+  memory: KnownMemory,
+  { session: key, limit }: MemoryQuery,
+  window: Window,
+): Outcome<Memory> {
+  const messages = newest(memory, window).parts;
+  const bytes = messages.reduce((sum, { length }) => sum + length, 0);
+  if (bytes > MAX_MEMORY_BYTES) return { error: memoryTooLarge(idOf(key), limit) };
+  return { result: { session, messages } };
 }
 
-/**
- * Reads for many with two queries: of each memory what lies under its last sequences, as many as are asked for. Who would need
- * more has no outcome here: those of whose messages some were deleted one by one, and all when they are too large together.
- */
-function readTogether(
-  database: Database,
-  group: readonly Read[],
-): Promise<readonly (Outcome<Memory | undefined> | undefined)[]> {
-  return inSnapshot(database, async (snapshot) => {
-    const options = { ...snapshot, ...boundedForAll(group) };
-    const keys = new Set(group.map(({ query }) => query.session));
-    const found = await findRaw(database, "sessions", bySession([...keys]), options);
-    if (found.mayBeCut) return [];
-    const stored = found.documents.map((document) => document.fields());
-    const live = new Map(stored.filter((one) => isVisible(one)).map((session) => [session._id.toString(), session]));
-
-    const starts = new Map<Raw<SessionRecord>, number>();
-    for (const { query } of group) {
-      const session = live.get(query.session);
-      if (session) starts.set(session, Math.min(startOf(session, query), starts.get(session) ?? session.lastSequence));
-    }
-    const memories = await readMemories(database, starts, options);
-    if (!memories) return [];
-
-    return group.map(({ query }) => {
-      const session = live.get(query.session);
-      if (!session) return { result: undefined };
-      const start = startOf(session, query);
-      const memory = memories.get(session.epoch.toString()) ?? [];
-      const messages = memory.filter(({ sequence }) => sequence > start).map(({ message }) => message);
-      const isComplete =
-        start === coveredBySummary(session, query) || messages.length === Math.min(query.limit, session.messageCount);
-      return isComplete ? { result: { session, messages } } : undefined;
-    });
-  });
+/** A live session, and what of its memory need not be read. What is behind it is to be read. */
+interface KnownPart {
+  readonly session: Raw<SessionRecord>;
+  readonly memory: KnownMemory;
 }
 
-/** The messages of many memories after a sequence each, in order, by epoch; undefined when they are too large together. */
-async function readMemories(
-  database: Database,
-  starts: ReadonlyMap<Raw<SessionRecord>, number>,
-  options: Parameters<typeof findRaw>[3],
-): Promise<ReadonlyMap<string, Placed[]> | undefined> {
-  const memories = new Map<string, Placed[]>();
-  if (starts.size === 0) return memories;
-  const ranges = [...starts].map(([session, start]) => ({ ...memoryOf(session), sequence: { $gt: start } }));
-  const found = await findRaw(database, "messages", { filter: { $or: ranges, ...LIVE } }, options);
-  if (found.mayBeCut) return undefined;
-  for (const message of found.documents) {
+/** What is kept, if it is what is stored and reaches as far back as is asked for; else nothing, from where reading is to begin. */
+function knownPart(kept: KnownMemory | undefined, session: Raw<SessionRecord>, windows: readonly Window[]): KnownPart {
+  const from = Math.min(...windows.map(({ after, limit }) => Math.max(after, session.lastSequence - limit)));
+  const isStored =
+    kept !== undefined &&
+    kept.epoch === session.epoch.toString() &&
+    kept.version === (session.memoryVersion ?? 0) &&
+    kept.to <= session.lastSequence;
+  // Far more may have come than is asked for.
+  const isOfUse = isStored && kept.to >= from && windows.every((window) => reaches(kept, window));
+  return { session, memory: isOfUse ? kept : unknown(session, from) };
+}
+
+/** A memory of which nothing is known behind a sequence. */
+function unknown({ epoch, memoryVersion = 0 }: Raw<SessionRecord>, from: number): KnownMemory {
+  return { epoch: epoch.toString(), version: memoryVersion, from, to: from, runs: [] };
+}
+
+/** The messages of many memories, in order. */
+function byEpoch(
+  documents: readonly RawDocument<MessageRecord>[],
+): ReadonlyMap<string, readonly RawDocument<MessageRecord>[]> {
+  const memories = new Map<string, { sequence: number; message: RawDocument<MessageRecord> }[]>();
+  for (const message of documents) {
     const { epoch, sequence } = message.pick("epoch", "sequence");
     const key = epoch.toString();
     const memory = memories.get(key);
     if (memory) memory.push({ sequence, message });
     else memories.set(key, [{ sequence, message }]);
   }
-  for (const memory of memories.values()) memory.sort((a, b) => a.sequence - b.sequence);
-  return memories;
+  return new Map(
+    [...memories].map(([key, memory]) => [
+      key,
+      memory.sort((a, b) => a.sequence - b.sequence).map(({ message }) => message),
+    ]),
+  );
 }
 
-interface Placed {
-  readonly sequence: number;
-  readonly message: RawDocument<MessageRecord>;
-}
-
-/** Behind which sequence the messages are that are asked for, if none was deleted by itself. */
-function startOf(session: Raw<SessionRecord>, query: MemoryQuery): number {
-  return Math.max(coveredBySummary(session, query), session.lastSequence - query.limit);
-}
-
-function coveredBySummary({ summary }: Raw<SessionRecord>, { afterSummary }: MemoryQuery): number {
-  return afterSummary ? (summary?.recentSequence ?? 0) : 0;
+/** Of which messages a reader is given the newest. */
+function windowOf({ summary }: Raw<SessionRecord>, { afterSummary, limit }: MemoryQuery): Window {
+  return { after: afterSummary ? (summary?.recentSequence ?? 0) : 0, limit };
 }
 
 /** With the summary, but without what only queries need. */

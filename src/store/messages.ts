@@ -7,15 +7,13 @@ import { readRawPage } from "./paging.js";
 import type { Raw, RawDocument } from "./raw.js";
 
 /**
- * Reads of messages, and the one change of a message that leaves its session as it is. All of them go by the epoch of a session
- * document that the caller has read: a message counts only under its session's current epoch.
+ * Reads of messages. All of them go by the epoch of a session document that the caller has read: a message counts only under
+ * its session's current epoch.
  */
-export interface MessageStore {
+export interface MessageReader {
   get(call: Call, memory: MemoryKey, messageId: string): Promise<MessageRecord | undefined>;
   /** The next messages after a position, in order; none when there are no more. */
   page(call: Call, memory: MemoryKey, listing: MessageListing): Promise<readonly RawDocument<MessageRecord>[]>;
-  /** Writes a changed message, unless it has changed since it was read. The answer is whether it was written. */
-  replace(call: Call, before: MessageRecord, after: ChangeableFields): Promise<boolean>;
 }
 
 export type MemoryKey = Pick<MessageRecord, "session" | "epoch">;
@@ -33,12 +31,10 @@ export interface MessageListing {
   readonly limit: number;
 }
 
-export type ChangeableFields = Pick<MessageRecord, "metadata" | "tokenCount" | "updateTime" | "version">;
-
 /** What a message must be besides being of its session's current epoch. */
 export const LIVE = { deleted: { $exists: false } } as const;
 
-export function createMessageStore(database: Database): MessageStore {
+export function createMessageReader(database: Database): MessageReader {
   const { messages } = database;
   return {
     async get(call, { session, epoch }, messageId) {
@@ -57,15 +53,6 @@ export function createMessageStore(database: Database): MessageStore {
         },
         sort: { sequence: descending ? -1 : 1 },
         limit,
-      }),
-    replace: (call, before, { metadata, ...after }) =>
-      translated(async () => {
-        const { matchedCount } = await messages.updateOne(
-          { _id: before._id, session: before.session, version: before.version ?? { $exists: false }, ...LIVE },
-          metadata ? { $set: { ...after, metadata } } : { $set: after, $unset: { metadata: true } },
-          bounded(call),
-        );
-        return matchedCount === 1;
       }),
   };
 }

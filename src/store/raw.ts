@@ -32,6 +32,12 @@ export class RawDocument<R> {
     this.#bytes = bytes;
   }
 
+  /** A record as it would come from the database. */
+  static of<R extends Document>(record: R): RawDocument<R> {
+    const { buffer, byteOffset, byteLength } = BSON.serialize(record, { ignoreUndefined: true });
+    return new RawDocument(Buffer.from(buffer, byteOffset, byteLength));
+  }
+
   /** How many bytes it has in the database. */
   get size(): number {
     return this.#bytes.length;

@@ -14,14 +14,15 @@ import {
   translated,
 } from "./driver-errors.js";
 import type { Outcome } from "./groups.js";
-import { isAsKnown, type KnownSessions, setIfAsKnown } from "./known-sessions.js";
+import { isAsKnown, setIfAsKnown } from "./known/assumption.js";
+import type { KnownSessions } from "./known/sessions.js";
 
 /** One call's change of one session: what has to be read for its decision, and the decision. */
 export interface SessionChange<T> {
   /** The session's key. */
   readonly session: string;
   readonly decide: Decide<T>;
-  /** Whether it only adds to a live session, and so can be decided on what is known of it, see known-sessions.ts. */
+  /** Whether it only adds to a live session, and so can be decided on what is known of it, see known/assumption.ts. */
   readonly adds?: true;
   /** The keys of the users that the decision is sure to need, given the session as stored. */
   readonly users?: (session: SessionRecord | undefined) => readonly (string | undefined)[];
@@ -61,16 +62,16 @@ export async function applyChanges(
     try {
       const { outcomes, left } = await transaction(database, giveUpAt, async (tx) => {
         const work = await read(database, tx, group, thorough, assumed);
-        if (assumed !== known) distrustWrong(knownSessions, known, work.left());
+        if (assumed !== known) distrustWrong(knownSessions, known, work.read());
         const outcomes = group.map((change) => work.decide(change));
         await work.write(tx);
         return { outcomes, left: work.left() };
       });
-      for (const session of left.values()) knownSessions.learn(session);
+      for (const { session, added } of left) knownSessions.learn(session, added);
       return outcomes;
     } catch (error) {
       // Nobody can tell what a transaction that failed has left.
-      for (const { session } of group) knownSessions.forget(session);
+      for (const { session } of group) knownSessions.forgetState(session);
       if (!(error instanceof AssumptionFailed || isLookupNeeded(error) || isDuplicateKey(error))) throw error;
       if (attempt === MAX_ATTEMPTS) throw storageUnavailable(error);
       thorough ||= !(error instanceof AssumptionFailed);
@@ -100,7 +101,7 @@ function assumptions(
   const read = new Set(group.filter(({ adds }) => !adds).map(({ session }) => session));
   return new Map(
     group.flatMap(({ session }): [string, SessionRecord][] => {
-      const record = read.has(session) ? undefined : known.get(session);
+      const record = read.has(session) ? undefined : known.state(session);
       return record ? [[session, record]] : [];
     }),
   );
@@ -240,8 +241,10 @@ interface Reading {
 }
 
 interface Workspace {
-  /** The sessions as the decisions so far leave them. */
-  left(): ReadonlyMap<string, SessionRecord>;
+  /** The sessions as they were read, or assumed to be. */
+  read(): ReadonlyMap<string, SessionRecord>;
+  /** The sessions as the decisions leave them, and what these have added to the memory that each has now. */
+  left(): { session: SessionRecord; added: readonly MessageRecord[] }[];
   decide(change: SessionChange<unknown>): Outcome<unknown>;
   write(tx: ClientSession): Promise<void>;
 }
@@ -251,8 +254,10 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
   const sessions = new Map([...reading.sessions].map(([key, { record }]) => [key, record]));
   const users = new Map(reading.users);
   const messages = new Map(reading.messages);
-  const inserted: MessageRecord[] = [];
-  const changed: MessageRecord[] = [];
+  // By their keys, for what one call has inserted or changed the next one of the group may change again.
+  const inserted = new Set<string>();
+  const changed = new Set<string>();
+  const asLeft = (keys: Iterable<string>) => [...keys].map((key) => messages.get(key) as MessageRecord);
 
   const stateOf = (change: SessionChange<unknown>): SessionState => {
     const session = sessions.get(change.session);
@@ -274,14 +279,16 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
   };
 
   const apply = (decision: Decision<unknown>): void => {
+    // Added by a call before it in the group: whether this one repeats it is to be decided on what that one has added.
+    if (decision.inserted?.some(({ _id }) => messages.has(_id))) throw new LookupNeeded();
     if (decision.session) sessions.set(decision.session._id, decision.session);
     for (const user of decision.users ?? []) users.set(user._id, user);
     for (const message of decision.inserted ?? []) {
-      inserted.push(message);
+      inserted.add(message._id);
       messages.set(message._id, message);
     }
     for (const message of decision.changed ?? []) {
-      changed.push(message);
+      if (!inserted.has(message._id)) changed.add(message._id);
       messages.set(message._id, message);
     }
   };
@@ -299,7 +306,19 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
   };
 
   return {
-    left: () => sessions,
+    read: () => new Map([...reading.sessions].map(([key, { record }]) => [key, record])),
+    left: () => {
+      const bySession = new Map<string, MessageRecord[]>();
+      for (const message of asLeft(inserted)) {
+        const added = bySession.get(message.session);
+        if (added) added.push(message);
+        else bySession.set(message.session, [message]);
+      }
+      return [...sessions.values()].map((session) => {
+        const added = bySession.get(session._id) ?? [];
+        return { session, added: added.filter(({ epoch, deleted }) => epoch === session.epoch && !deleted) };
+      });
+    },
     decide(change) {
       const before = sessions.get(change.session);
       const outcome = decide(change);
@@ -332,8 +351,8 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
       });
       if (userWrites.length > 0) await database.users.bulkWrite(userWrites, { session: tx });
 
-      if (inserted.length > 0) await database.messages.insertMany(inserted, { session: tx });
-      const messageWrites = changed.flatMap((after) => {
+      if (inserted.size > 0) await database.messages.insertMany(asLeft(inserted), { session: tx });
+      const messageWrites = asLeft(changed).flatMap((after) => {
         const before = reading.messages.get(after._id);
         const update = before && changes(before, after);
         return update ? [{ updateOne: { filter: { _id: after._id, session: after.session }, update } }] : [];

@@ -4,7 +4,7 @@ import { createClient } from "../../src/client/index.js";
 import { startServer } from "../../src/server.js";
 import { openDatabase } from "../../src/store/database.js";
 import { eventually } from "../support/eventually.js";
-import { LIMITS, startService, type TestService } from "../support/service.js";
+import { CACHE_BYTES, LIMITS, startService, type TestService } from "../support/service.js";
 import { addMessages, clientTo, collect, failure, proxyTo } from "./support.js";
 
 let service: TestService;
@@ -80,6 +80,7 @@ test("a slow consumer pauses the stream, and leaving the loop cancels the call",
       retentionMs: 1_000_000,
       purgeIntervalMs: 60_000,
       memoryWindow: 50,
+      cacheBytes: CACHE_BYTES,
       shutdownGraceMs: 1_000,
       limits: LIMITS,
     },

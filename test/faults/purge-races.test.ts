@@ -343,6 +343,7 @@ test("a session of 200,000 messages is deleted as fast as an empty one, and purg
       // Its own passes would share in the erasure, and what they erase is not what the call answers.
       purgeIntervalMs: HOUR_MS,
       memoryWindow: 50,
+      cacheBytes: 64 * 1024 * 1024,
       shutdownGraceMs: 2_000,
       limits: { maxCalls: 1_000, maxStreams: 1_000, maxRequestBytes: 64 * 1024 * 1024 },
     },

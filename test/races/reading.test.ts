@@ -1,13 +1,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Document } from "mongodb";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type ListMessagesResponse, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
+import {
+  GetMemoryResponse,
+  type ListMessagesResponse,
+  MemoryServiceService,
+} from "../../gen/sessions/v1/memory_service.js";
 import {
   ListSessionsRequest,
   type ListSessionsResponse,
   SessionServiceService,
 } from "../../gen/sessions/v1/session_service.js";
+import { encodeMessages } from "../../src/services/encode.js";
 import type { Database } from "../../src/store/database.js";
+import { createKnownSessions } from "../../src/store/known/sessions.js";
 import { createMemoryReader } from "../../src/store/memory.js";
 import { forEach, messagesOf, moment, numbered, outcome, type Pair, startPair } from "./support.js";
 
@@ -156,15 +162,18 @@ test.each([
         },
       },
     };
-    const reader = createMemoryReader(meeting as unknown as Database);
+    const reader = createMemoryReader(
+      meeting as unknown as Database,
+      createKnownSessions({ memoryBytes: 0, usualWindow: 0 }, encodeMessages),
+      encodeMessages,
+    );
     const call = { project: "default", signal: new AbortController().signal, deadline: Infinity, requestId: "test" };
     const found = await Promise.all(
       reads.map((name) => reader.read(call, { session: `default/${ids.get(name)}`, limit: 10, afterSummary: false })),
     );
     for (const read of found) {
-      expect(read?.messages.map((message) => message.fields().sequence)).toEqual([
-        11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
-      ]);
+      const { messages } = GetMemoryResponse.decode(Buffer.concat(read?.messages ?? []));
+      expect(messages.map(({ sequence }) => sequence)).toEqual([11, 12, 13, 14, 15, 16, 17, 18, 19, 20]);
     }
     expect(await memory.getMemory({ sessionId: ids.get("met") })).toMatchObject({ messages: [], session: undefined });
   },

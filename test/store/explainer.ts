@@ -7,7 +7,7 @@ import { type Database, openDatabase } from "../../src/store/database.js";
 import { type Api, connect } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
 import { createTestPurger } from "../support/purger.js";
-import { LIMITS } from "../support/service.js";
+import { CACHE_BYTES, LIMITS } from "../support/service.js";
 
 /**
  * What the service asks of the database, as the database itself sees it: the commands of each operation are captured and
@@ -53,6 +53,7 @@ export async function startExplainer(): Promise<Explainer> {
       retentionMs: RETENTION_MS,
       purgeIntervalMs: 2 ** 30,
       memoryWindow: 50,
+      cacheBytes: CACHE_BYTES,
       shutdownGraceMs: 5_000,
       limits: LIMITS,
     },

@@ -16,6 +16,7 @@ import {
   encodeGetSession,
   encodeListMessages,
   encodeListSessions,
+  encodeMessages,
 } from "../../src/services/encode.js";
 import { type Database, openDatabase } from "../../src/store/database.js";
 import { findRaw, type RawName, type RawRecords } from "../../src/store/raw.js";
@@ -157,7 +158,7 @@ test("a memory with its session and summary", () =>
         summary: found.summary && toSummary(found.summary),
         session: toSession(found),
       };
-      const encoded = encodeGetMemory({ session: fields, messages: messages.documents });
+      const encoded = encodeGetMemory({ session: fields, messages: [encodeMessages(messages.documents).bytes] });
       expect(sequenceOf(encoded.bytes)).toBe(sequenceOf(GetMemoryResponse.encode(expected).finish()));
     }),
     RUNS,

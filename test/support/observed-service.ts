@@ -5,7 +5,7 @@ import { inject } from "vitest";
 import { type RunningServer, startServer } from "../../src/server.js";
 import { type Database, openDatabase } from "../../src/store/database.js";
 import { type Api, connect } from "./api.js";
-import { LIMITS } from "./service.js";
+import { CACHE_BYTES, LIMITS } from "./service.js";
 
 /** A service whose every log line, and every answer of whose database, the test can see. */
 export interface ObservedService extends Api {
@@ -79,6 +79,7 @@ export async function startObservedService(
       // Its own passes would be among the reads.
       purgeIntervalMs: 3_600_000,
       memoryWindow: 50,
+      cacheBytes: CACHE_BYTES,
       shutdownGraceMs: options.shutdownGraceMs ?? 5_000,
       limits: LIMITS,
     },

@@ -1,8 +1,9 @@
+import { encodeMessages } from "../../src/services/encode.js";
 import { createPurger, type Purger } from "../../src/services/purger.js";
 import { createRestoreSession } from "../../src/services/restoration.js";
 import type { Database } from "../../src/store/database.js";
 import { createGroupCommit } from "../../src/store/group-commit.js";
-import { createKnownSessions } from "../../src/store/known-sessions.js";
+import { createKnownSessions } from "../../src/store/known/sessions.js";
 import { createRetirement } from "../../src/store/retirement.js";
 import { applyChanges } from "../../src/store/transaction.js";
 import { createUserStore } from "../../src/store/users.js";
@@ -14,7 +15,7 @@ import { createWork, type Work } from "../../src/store/work.js";
  * another way.
  */
 export function createTestPurger(database: Database, clockAheadMs = 0, ownWork: Partial<Work> = {}): Purger {
-  const known = createKnownSessions();
+  const known = createKnownSessions({ memoryBytes: 0, usualWindow: 0 }, encodeMessages);
   const changes = createGroupCommit((group) => applyChanges(database, known, group));
   const retirement = createRetirement(database);
   const work = createWork(database);

@@ -20,6 +20,7 @@ export interface TestServiceOptions extends Partial<Omit<ServerDeps, "database" 
 }
 
 /** The defaults of the configuration. */
+export const CACHE_BYTES = 64 * 1024 * 1024;
 export const LIMITS = { maxCalls: 1_000, maxStreams: 1_000, maxRequestBytes: 256 * 1024 * 1024 };
 
 /** A real server on a free port over the run's real MongoDB, and a stock client to it. */
@@ -33,6 +34,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       retentionMs: 30 * 86_400_000,
       purgeIntervalMs: 60_000,
       memoryWindow: 50,
+      cacheBytes: CACHE_BYTES,
       shutdownGraceMs: 5_000,
       limits: LIMITS,
       ...deps,
