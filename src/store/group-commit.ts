@@ -1,5 +1,5 @@
 import type { Call } from "../domain/call.js";
-import { createGroups, type Outcome } from "./groups.js";
+import { type Choice, createGroups, type Outcome } from "./groups.js";
 import { needsExtras, type SessionChange } from "./transaction.js";
 
 /**
@@ -20,8 +20,6 @@ export interface Cost {
 }
 
 const MAX_GROUPS_IN_FLIGHT = 4;
-/** Longer than most transactions take: one that is slow, or in another process's way, must not hold up the others. */
-const HEAD_START_MS = 50;
 const MAX_CHANGES = 128;
 const MAX_MESSAGES = 1000;
 const MAX_BYTES = 8 * 1024 * 1024;
@@ -37,11 +35,9 @@ interface Entry {
 
 export function createGroupCommit(
   apply: (group: readonly SessionChange<unknown>[]) => Promise<Outcome<unknown>[]>,
-  headStartMs = HEAD_START_MS,
 ): GroupCommit {
   const groups = createGroups<Entry>({
     maxInFlight: MAX_GROUPS_IN_FLIGHT,
-    headStartMs,
     choose: nextGroup,
     run: (group) => apply(group.map(({ change }) => change)),
   });
@@ -53,24 +49,26 @@ export function createGroupCommit(
 }
 
 /** Changes of one session keep their order: once one of them has to wait, so do those behind it. */
-function nextGroup(waiting: readonly Entry[], underWay: readonly Entry[]): Entry[] {
+function nextGroup(waiting: readonly Entry[], underWay: readonly Entry[]): Choice<Entry> {
   const group: Entry[] = [];
   const taken = new Set<string>();
   const held = new Set<string>(underWay.map(({ change }) => change.session));
   let messages = 0;
   let bytes = 0;
+  let isFull = false;
   let largeBytes = underWay.reduce((sum, entry) => sum + largeBytesOf(entry), 0);
   for (const entry of waiting) {
     const { session } = entry.change;
     const alone = needsExtras(entry.change);
     const large = largeBytesOf(entry);
-    const fits =
-      (large === 0 || largeBytes + large <= MAX_LARGE_BYTES_IN_FLIGHT) &&
-      (group.length === 0 ||
-        (group.length < MAX_CHANGES &&
-          messages + entry.cost.messages <= MAX_MESSAGES &&
-          bytes + entry.cost.bytes <= MAX_BYTES));
-    if (held.has(session) || (alone && taken.has(session)) || !fits) {
+    const hasPlace = large === 0 || largeBytes + large <= MAX_LARGE_BYTES_IN_FLIGHT;
+    const hasRoom =
+      group.length === 0 ||
+      (group.length < MAX_CHANGES &&
+        messages + entry.cost.messages <= MAX_MESSAGES &&
+        bytes + entry.cost.bytes <= MAX_BYTES);
+    if (held.has(session) || (alone && taken.has(session)) || !hasPlace || !hasRoom) {
+      isFull ||= !hasRoom && !held.has(session);
       held.add(session);
       continue;
     }
@@ -81,7 +79,7 @@ function nextGroup(waiting: readonly Entry[], underWay: readonly Entry[]): Entry
     largeBytes += large;
     group.push(entry);
   }
-  return group;
+  return { group, isFull };
 }
 
 const largeBytesOf = ({ cost }: Entry): number => (cost.bytes > LARGE_BYTES ? cost.bytes : 0);

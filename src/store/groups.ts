@@ -2,7 +2,16 @@ import { type Call, lateness, timeLeft } from "../domain/call.js";
 import { shuttingDown, storageUnavailable } from "../domain/errors.js";
 import { OPERATION_TIMEOUT_MS } from "./driver-errors.js";
 
-/** Calls that arrive while the database is at work for others form the next group, and share what a round trip costs. */
+/**
+ * Calls that arrive while the database is at work for others form the next group, and share what a round trip costs.
+ *
+ * When the next group starts follows from what is under way, so it holds on any machine:
+ * - With nothing under way, when a turn of the event loop has brought nothing more: who is alone hardly waits, and those whose
+ *   requests came in one go are together.
+ * - Beside others, when it is as large as all of them. So of many calls half are at the database while the other half gathers, and
+ *   its work never ends while some wait; small groups, which cost nearly as much as large ones, do not split what could be one.
+ * - At once, when it is full; and when those under way take twice as long as groups usually do, for a slow one must not hold up others.
+ */
 export interface Groups<Work extends { readonly call: Call }> {
   /** Has a work done. Rejects with its own error, or with UNAVAILABLE when its group fails or takes too long. */
   submit(work: Work): Promise<unknown>;
@@ -12,36 +21,64 @@ export interface Groups<Work extends { readonly call: Call }> {
 
 export interface GroupRules<Work> {
   readonly maxInFlight: number;
-  /**
-   * A group has this long for itself before another may start beside it. One large group costs the database and this process
-   * less than two small ones; but one that is slow must not hold up the others.
-   */
-  readonly headStartMs: number;
   /** Which of those who wait, in the order of their arrival, go next, beside those that are under way. */
-  choose(waiting: readonly Work[], underWay: readonly Work[]): readonly Work[];
+  choose(waiting: readonly Work[], underWay: readonly Work[]): Choice<Work>;
   /**
    * Does a group's works. Each has an outcome of its own, in order, or one that is still to come; what is thrown is everybody's.
    */
   run(group: readonly Work[]): Promise<readonly (Outcome<unknown> | Promise<Outcome<unknown>>)[]>;
 }
 
-/** For groups of reads. The head start is about as long as a group takes when it is not slow. */
-export const READ_GROUPS = { maxInFlight: 8, headStartMs: 5 };
+export interface Choice<Work> {
+  readonly group: readonly Work[];
+  /** Whether others wait who could go too, had the group room for them. */
+  readonly isFull: boolean;
+}
 
 export type Outcome<T> = { readonly result: T } | { readonly error: unknown };
+
+/** What groups are taken to need before any has ended, and the most that one is waited for. */
+const LONG_MS = 50;
 
 export function createGroups<Work extends { readonly call: Call }>(rules: GroupRules<Work>): Groups<Work> {
   const waiting = new Map<Work, (outcome: Outcome<unknown>) => void>();
   const inFlight = new Map<Promise<void>, readonly Work[]>();
-  /** The head start of the group that started last, while it lasts. */
-  let headStart: NodeJS.Timeout | undefined;
+  let arrivals = 0;
+  let look: NodeJS.Immediate | undefined;
+  /** Set while a group waits for those under way. */
+  let patience: NodeJS.Timeout | undefined;
+  let lastStart = 0;
+  let usualMs = LONG_MS / 2;
   let closed = false;
 
-  const pump = (): void => {
-    while (waiting.size > 0 && inFlight.size < rules.maxInFlight && headStart === undefined) {
-      dismissLate();
-      const group = rules.choose([...waiting.keys()], [...inFlight.values()].flat());
+  /** At the end of this turn of the event loop, or of the first one that brings nothing more. */
+  const lookSoon = (): void => {
+    if (look) return;
+    const seen = arrivals;
+    look = setImmediate(() => {
+      look = undefined;
+      const isStillComing = arrivals > seen;
+      pump(isStillComing);
+      if (isStillComing) lookSoon();
+    });
+  };
+
+  const pump = (isStillComing: boolean): void => {
+    clearTimeout(patience);
+    patience = undefined;
+    dismissLate();
+    while (waiting.size > 0 && inFlight.size < rules.maxInFlight) {
+      const underWay = [...inFlight.values()].flat();
+      const { group, isFull } = rules.choose([...waiting.keys()], underWay);
       if (group.length === 0) return;
+      if (!isFull) {
+        if (isStillComing) return;
+        const restMs = lastStart + Math.min(2 * usualMs, LONG_MS) - performance.now();
+        if (group.length < underWay.length && restMs > 0) {
+          patience = setTimeout(() => pump(false), restMs);
+          return;
+        }
+      }
       start(group);
     }
   };
@@ -57,31 +94,18 @@ export function createGroups<Work extends { readonly call: Call }>(rules: GroupR
   const start = (group: readonly Work[]): void => {
     const settles = group.map((work) => waiting.get(work));
     for (const work of group) waiting.delete(work);
-    const endHeadStart = startAhead();
+    const started = performance.now();
+    lastStart = started;
     const run = rules
       .run(group)
       .catch((error: unknown) => group.map(() => ({ error })))
       .then((outcomes) => Promise.all(outcomes.map(async (outcome, index) => settles[index]?.(await outcome))))
       .then(() => {
         inFlight.delete(run);
-        endHeadStart();
-        pump();
+        usualMs += (performance.now() - started - usualMs) / 8;
+        lookSoon();
       });
     inFlight.set(run, group);
-  };
-
-  const startAhead = (): (() => void) => {
-    if (rules.headStartMs === 0) return () => {};
-    const end = (): void => {
-      clearTimeout(own);
-      if (headStart === own) headStart = undefined;
-    };
-    const own = setTimeout(() => {
-      end();
-      pump();
-    }, rules.headStartMs);
-    headStart = own;
-    return end;
   };
 
   return {
@@ -89,20 +113,22 @@ export function createGroups<Work extends { readonly call: Call }>(rules: GroupR
       return new Promise((resolve, reject) => {
         if (closed) throw shuttingDown();
         const settle = (outcome: Outcome<unknown>): void => {
-          clearTimeout(patience);
+          clearTimeout(timer);
           waiting.delete(work);
           if ("error" in outcome) reject(outcome.error);
           else resolve(outcome.result);
         };
         // Whoever has been told that it failed must not have it done after all, if it was not begun.
         const noTurn = (): void => settle({ error: storageUnavailable(new Error("no turn in time")) });
-        const patience = setTimeout(noTurn, OPERATION_TIMEOUT_MS);
+        const timer = setTimeout(noTurn, OPERATION_TIMEOUT_MS);
         waiting.set(work, settle);
-        pump();
+        arrivals += 1;
+        lookSoon();
       });
     },
     async close() {
       closed = true;
+      clearTimeout(patience);
       for (const settle of waiting.values()) settle({ error: shuttingDown() });
       await Promise.all(inFlight.keys());
     },

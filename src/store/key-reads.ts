@@ -1,9 +1,12 @@
 import type { Call } from "../domain/call.js";
 import { boundedForAll } from "./database.js";
-import { createGroups, READ_GROUPS } from "./groups.js";
+import { createGroups } from "./groups.js";
 
 /** Reads one document by its key, together with those that others ask for at the time. */
 export type KeyRead<T> = (call: Call, key: string) => Promise<T | undefined>;
+
+/** How many groups of reads of a kind are at the database at a time: less than there are connections to it. */
+export const MAX_READS_IN_FLIGHT = 8;
 
 const MAX_KEYS = 128;
 
@@ -12,8 +15,8 @@ export function createKeyRead<T>(
   read: (keys: readonly string[], bound: { maxTimeMS: number }) => Promise<ReadonlyMap<string, T>>,
 ): KeyRead<T> {
   const groups = createGroups<{ call: Call; key: string }>({
-    ...READ_GROUPS,
-    choose: (waiting) => waiting.slice(0, MAX_KEYS),
+    maxInFlight: MAX_READS_IN_FLIGHT,
+    choose: (waiting) => ({ group: waiting.slice(0, MAX_KEYS), isFull: waiting.length >= MAX_KEYS }),
     async run(group) {
       const found = await read([...new Set(group.map(({ key }) => key))], boundedForAll(group));
       return group.map(({ key }) => ({ result: found.get(key) }));

@@ -6,7 +6,8 @@ import { MAX_MEMORY_BYTES } from "../domain/limits.js";
 import type { MessageRecord, SessionRecord } from "../domain/records.js";
 import { bounded, boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
-import { createGroups, type Outcome, READ_GROUPS } from "./groups.js";
+import { type Choice, createGroups, type Outcome } from "./groups.js";
+import { MAX_READS_IN_FLIGHT } from "./key-reads.js";
 import {
   type EncodeMessages,
   extended,
@@ -55,7 +56,7 @@ const MAX_MESSAGES = 1000;
 
 export function createMemoryReader(database: Database, known: KnownSessions, encode: EncodeMessages): MemoryReader {
   const groups = createGroups<Read>({
-    ...READ_GROUPS,
+    maxInFlight: MAX_READS_IN_FLIGHT,
     choose: nextReads,
     run: async (group) => {
       const outcomes = await readTogether(group);
@@ -64,7 +65,7 @@ export function createMemoryReader(database: Database, known: KnownSessions, enc
   });
   return { read: (call, query) => groups.submit({ call, query }) as Promise<Memory | undefined> };
 
-  function nextReads(waiting: readonly Read[]): Read[] {
+  function nextReads(waiting: readonly Read[]): Choice<Read> {
     let messages = 0;
     const isTooMuch = ({ query }: Read, index: number): boolean => {
       const kept = known.memory(query.session);
@@ -73,7 +74,8 @@ export function createMemoryReader(database: Database, known: KnownSessions, enc
     };
     const first = waiting.slice(0, MAX_READS);
     const end = first.findIndex(isTooMuch);
-    return end < 0 ? first : first.slice(0, end);
+    if (end >= 0) return { group: first.slice(0, end), isFull: true };
+    return { group: first, isFull: waiting.length >= MAX_READS };
   }
 
   /**
