@@ -70,6 +70,7 @@ const UNAVAILABLE = {
 };
 
 function expectUnavailable(outcomes: readonly Outcome[], withinMs: number): void {
+  expect(outcomes).not.toEqual([]);
   for (const { path, result, ms } of outcomes) {
     expect({ path, ...result }).toMatchObject({ path, ...UNAVAILABLE });
     expect(result.message).not.toMatch(/mongo|ECONN|socket|127\.0\.0\.1/i);
