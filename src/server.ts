@@ -10,6 +10,7 @@ import type { Address } from "./config.js";
 import { MAX_REQUEST_BYTES } from "./domain/limits.js";
 import { adapt } from "./rpc/adapter.js";
 import { type AdmissionLimits, admission } from "./rpc/admission.js";
+import { takeLongDeadlinesAsNone } from "./rpc/long-deadlines.js";
 import { ownStatuses } from "./rpc/own-statuses.js";
 import { createStandardServices } from "./rpc/standard-services.js";
 import { createTurns } from "./rpc/turns.js";
@@ -155,6 +156,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   standard.addTo(server);
 
   const port = await bind(server, listen);
+  takeLongDeadlinesAsNone(server);
   const watch = watchDatabase(database, {
     onReachable() {
       purger.start();

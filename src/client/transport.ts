@@ -81,6 +81,12 @@ export function createTransport(options: TransportOptions): Transport {
   };
 }
 
+/**
+ * A deadline that is further away than a timer reaches, 24.8 days, is as good as none. grpc-js waits for none of those either, throws
+ * where nobody can catch it when its number has more than eight digits, and as a server ends many of them at once (1.14.7).
+ */
+const MAX_TIMER_MS = 0x7fffffff;
+
 interface Call<Response> {
   readonly client: Client;
   readonly path: string;
@@ -99,7 +105,7 @@ function prepare<Request, Response>(
   metadata: Metadata,
   scope: CallScope,
 ): Call<Response> {
-  const options = Number.isFinite(scope.deadline) ? { deadline: scope.deadline } : {};
+  const options = scope.deadline - Date.now() <= MAX_TIMER_MS ? { deadline: scope.deadline } : {};
   const decode = method.responseDeserialize;
   try {
     return { client, path: method.path, bytes: method.requestSerialize(request), decode, metadata, options, scope };

@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers/promises";
-import { type Collection, type Db, MongoClient } from "mongodb";
+import { type ClientSession, type Collection, type Db, MongoClient } from "mongodb";
 import { type Call, lateness, timeLeft } from "../domain/call.js";
 import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
 import { OPERATION_TIMEOUT_MS, translate, translated } from "./driver-errors.js";
@@ -23,6 +23,8 @@ export interface Database {
    * is away.
    */
   prepare(onConflict?: (conflict: IndexConflict) => void): Promise<void>;
+  /** Runs reads that all see one moment. Throws what the driver throws. */
+  withSnapshot<T>(run: (session: ClientSession) => Promise<T>): Promise<T>;
   /** Resolves when a primary has answered. Throws UNAVAILABLE when none does. */
   ping(): Promise<void>;
   /** About what the database's clock says, by the pings so far: the clocks of two processes may differ. */
@@ -64,6 +66,12 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
       await ensureIndexes(database, onConflict).catch((error: unknown) => {
         throw translate(error);
       });
+    },
+    async withSnapshot(run) {
+      // For a snapshot the driver asks whether the servers are new enough before it waits for one, and takes those that it has
+      // never reached for too old. Any other operation waits for them, and fails as one does while the database is away.
+      if (!connected) await db.command({ hello: 1 });
+      return client.withSession({ snapshot: true }, run);
     },
     ping: () =>
       translated(async () => {

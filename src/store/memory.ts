@@ -251,6 +251,6 @@ const bySession = (keys: readonly string[]) => ({
  * Runs reads that all see one moment: between two plain reads a session could be deleted and a part of its messages erased, in
  * any order.
  */
-function inSnapshot<T>({ client }: Database, run: (snapshot: { session: ClientSession }) => Promise<T>): Promise<T> {
-  return translated(() => client.withSession({ snapshot: true }, (session) => run({ session })));
+function inSnapshot<T>(database: Database, run: (snapshot: { session: ClientSession }) => Promise<T>): Promise<T> {
+  return translated(() => database.withSnapshot((session) => run({ session })));
 }

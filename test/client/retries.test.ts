@@ -6,7 +6,7 @@ import { POLICIES } from "../../src/client/policies.js";
 import { delayMs } from "../../src/client/retries.js";
 import { eventually } from "../support/eventually.js";
 import { startService, type TestService } from "../support/service.js";
-import { clientTo, failure, proxyTo } from "./support.js";
+import { clientTo, collect, failure, proxyTo } from "./support.js";
 
 let service: TestService;
 beforeAll(async () => {
@@ -88,6 +88,15 @@ test("a call ends with its deadline, its signal and its client", async () => {
   expect(await underWay).toMatchObject({ code: "FAILED_PRECONDITION", reason: "CLIENT_CLOSED" });
   expect(await failure(client.getSession({ sessionId: "s" }))).toMatchObject({ reason: "CLIENT_CLOSED" });
   expect(await failure(client.listSessions().page())).toMatchObject({ reason: "CLIENT_CLOSED" });
+});
+
+test("a deadline that is further away than a timer reaches is as good as none, however far", async () => {
+  const client = clientTo(service.address);
+  const days = [25, 30, 90, 180].map((count) => count * 86_400_000);
+  for (const deadlineMs of [2 ** 31 - 1, 2 ** 31, ...days, 99_999_999 * 3_600_000, Number.MAX_SAFE_INTEGER, 1e300]) {
+    expect(await client.getMemory({ sessionId: "far" }, { deadlineMs })).toMatchObject({ messages: [] });
+    expect(await collect(client.listMessages({ sessionId: "far" }, { deadlineMs }))).toEqual([]);
+  }
 });
 
 test("a pause between tries ends with the signal", async () => {

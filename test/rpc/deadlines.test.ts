@@ -1,14 +1,18 @@
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
 import { GetMemoryRequest, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
 import { ListSessionsRequest, SessionServiceService } from "../../gen/sessions/v1/session_service.js";
 import { eventually, timed } from "../support/eventually.js";
 import { type ObservedService, startObservedService } from "../support/observed-service.js";
 import { startProxy, type TcpProxy } from "../support/proxy.js";
-import { type RawAnswer, type RawClient, rawClient } from "../support/raw-grpc.js";
+import { frame, type RawAnswer, type RawClient, rawClient } from "../support/raw-grpc.js";
 
 /** The database takes so long that every deadline below passes before its answer is there, on a busy machine, too. */
 const DELAY_MS = 1_000;
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 
 let proxy: TcpProxy;
 let service: ObservedService;
@@ -81,10 +85,51 @@ describe("a call whose deadline passes", () => {
   });
 });
 
-describe("a deadline that is far away", () => {
-  // Longer ones overflow in grpc-js, which counts milliseconds in 32 bits.
-  it.each(["30M", "590H", "2100000S"])("(%s) is as good as none", async (timeout) => {
-    expect(await getMemory(timeout)).toMatchObject({ code: 0 });
+describe("a deadline that is far away is as good as none", () => {
+  beforeEach(() => {
+    // Longer than it takes a timer that has wrapped around to end the call.
+    proxy.delayMs = 100;
+  });
+  afterEach(() => {
+    proxy.delayMs = 0;
+  });
+
+  const listSessions = (timeout: string): Promise<RawAnswer> =>
+    raw.call(SessionServiceService.listSessions.path, {
+      message: ListSessionsRequest.encode(ListSessionsRequest.fromPartial({})).finish(),
+      headers: { "grpc-timeout": timeout },
+    });
+
+  it.each([
+    ["25 days", ["2160000S", "36000M", "600H"]],
+    ["30 days", ["2592000S", "43200M", "720H"]],
+    ["90 days", ["7776000S", "129600M", "2160H"]],
+    ["180 days", ["15552000S", "259200M", "4320H"]],
+    ["the largest of each unit", ["99999999u", "99999999m", "99999999S", "99999999M", "99999999H"]],
+    ["just below and above 2^31 ms", ["2147483S", "2147484S", "35791M", "35792M", "596H", "597H"]],
+    ["just below and above 2^32 ms", ["4294967S", "4294968S", "71582M", "71583M", "1193H", "1194H"]],
+    ["not written as short as it could be", ["00000720H", "02592000S"]],
+  ])("%s", async (_, timeouts) => {
+    for (const call of [getMemory, listSessions]) {
+      const answers = await Promise.all(timeouts.map((timeout) => call(timeout)));
+      expect(answers.map(({ code }, index) => [timeouts[index], code])).toEqual(timeouts.map((each) => [each, 0]));
+    }
+  });
+
+  it.each([2 ** 31 - 1, 2 ** 31, ...[25, 30, 90, 180].map((days) => days * DAY_MS), 99_999_999 * HOUR_MS])(
+    "%i ms, as a stock client sends them",
+    async (deadlineMs) => {
+      await service.memory.getMemory({ sessionId: "s" }, { deadlineMs });
+      await service.sessions.listSessions({}, { deadlineMs });
+    },
+  );
+
+  it("for the standard services, too", async () => {
+    const stream = raw.open("/grpc.health.v1.Health/Watch", { "grpc-timeout": "720H" });
+    const [headers] = await Promise.all([once(stream, "response"), stream.end(frame(new Uint8Array()))]);
+    expect(headers[0]["grpc-status"]).toBeUndefined();
+    await once(stream, "data");
+    stream.close();
   });
 });
 

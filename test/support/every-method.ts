@@ -1,0 +1,66 @@
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { create, createFileRegistry, type DescField, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import type { Client, ServiceError } from "@grpc/grpc-js";
+
+/** A method of the API, as its descriptor has it. */
+export interface AnyMethod {
+  readonly path: string;
+  readonly responseStream: boolean;
+  /** A valid request with nothing in it but what is required, and with ids that no other request has. */
+  request(): Buffer;
+}
+
+/** Made from the descriptors, and by the comments of the protos: a new method is among them without being named anywhere. */
+export const EVERY_METHOD: readonly AnyMethod[] = [...readDescriptors()].flatMap((desc) =>
+  desc.kind !== "service"
+    ? []
+    : desc.methods.map(({ name, methodKind, input }) => ({
+        path: `/${desc.typeName}/${name}`,
+        responseStream: methodKind === "server_streaming",
+        request: () => smallest(input),
+      })),
+);
+
+/** Calls a method and reads its answer to the end. */
+export function callAny(client: Client, { path, responseStream, request }: AnyMethod): Promise<void> {
+  const asIs = (bytes: Buffer): Buffer => bytes;
+  return new Promise((resolve, reject) => {
+    if (responseStream) {
+      const stream = client.makeServerStreamRequest(path, asIs, asIs, request());
+      stream.on("error", reject).on("end", resolve).resume();
+    } else {
+      client.makeUnaryRequest(path, asIs, asIs, request(), (error: ServiceError | null) =>
+        error ? reject(error) : resolve(),
+      );
+    }
+  });
+}
+
+function readDescriptors() {
+  const file = new URL("../../gen/descriptors/sessions.binpb", import.meta.url);
+  return createFileRegistry(fromBinary(FileDescriptorSetSchema, readFileSync(file)));
+}
+
+function smallest(message: DescMessage): Buffer {
+  const required = message.fields.filter((field) => commentOf(field).startsWith("Required."));
+  const values = Object.fromEntries(required.map((field) => [field.localName, idsFor(field)]));
+  return Buffer.from(toBinary(message, create(message, values)));
+}
+
+/** What is required are ids, everywhere. */
+function idsFor(field: DescField): string | string[] {
+  return field.fieldKind === "list" ? [randomUUID()] : randomUUID();
+}
+
+function commentOf({ parent, proto }: DescField): string {
+  const file = parent.file.proto;
+  const path = [MESSAGES, file.messageType.indexOf(parent.proto), FIELDS, parent.proto.field.indexOf(proto)].join();
+  const found = file.sourceCodeInfo?.location.find((location) => location.path.join() === path);
+  return found?.leadingComments.trim() ?? "";
+}
+
+/** Where a file's descriptor has its messages, and a message's its fields. */
+const MESSAGES = 4;
+const FIELDS = 2;
