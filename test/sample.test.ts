@@ -19,6 +19,11 @@ test("the sample is some dozens of sessions: of users who have several, of nobod
   expect(conversations.some(({ messages }) => messages === undefined)).toBe(true);
 });
 
+test("the sample is in fifteen languages", () => {
+  const languages = conversations.map(({ metadata }) => metadata?.lang).filter((lang) => /^[a-z]{2}$/.test(`${lang}`));
+  expect(new Set(languages).size).toBeGreaterThanOrEqual(15);
+});
+
 test.each(["Latin", "Greek", "Cyrillic", "Arabic", "Hebrew", "Devanagari", "Thai", "Hangul", "Hiragana", "Han"])(
   "people of the sample write in %s script, and the model answers in it",
   (script) => {

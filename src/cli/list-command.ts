@@ -14,6 +14,11 @@ const ORDERS: Readonly<Record<string, SessionOrder>> = {
 /** Rows that share their columns' widths; each block of them has a head of its own. */
 const BLOCK = 1000;
 
+const DETAILS = `
+Metadata contains the object of --metadata when it has each of its keys, nested, with an equal value, and where it has an
+array each of the array's elements, in any order: '{"tags": ["b"]}' finds {"tags": ["a", "b"]}, '{"tags": "b"}' does not.
+`;
+
 interface Options {
   user?: string;
   metadata?: JsonObject;
@@ -35,6 +40,7 @@ export function addList(program: Command, context: Context): void {
     .option("--descending", "the newest first")
     .option("--deleted", "soft-deleted sessions too")
     .option("--json", "one JSON object a line")
+    .addHelpText("after", DETAILS)
     .action(async (options: Options) => {
       const listing = context.connect().listSessions(
         {

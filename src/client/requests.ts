@@ -81,7 +81,12 @@ export interface ListingRequest {
 
 export interface ListSessionsRequest extends ListingRequest {
   readonly userId?: string;
-  /** Only sessions whose metadata contains this, nested. */
+  /**
+   * Only sessions whose metadata contains this. An object contains another when it has each key of the other, with a value
+   * that contains the other's; an array, when for each element of the other it has one that contains it, whatever their
+   * order and number; a scalar contains only its equal. So `{ t: ["b"] }` and `{ t: [] }` find `{ t: ["a", "b"] }`, and
+   * `{ t: "b" }` does not. Undefined or empty: all sessions.
+   */
   readonly metadata?: JsonObject;
   /** Only sessions created after this time, itself excluded. */
   readonly createdAfter?: Date;

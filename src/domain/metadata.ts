@@ -26,7 +26,8 @@ function merge(current: JsonValue | undefined, update: JsonObject, nullRemoves: 
 
 /**
  * Whether `value` contains `part`: an object contains another when it has each of its keys with a value that contains the
- * other's, an array when for each element of the other it has one that contains it, a scalar when they are equal.
+ * other's, an array when for each element of the other it has one that contains it, a scalar when they are equal. Callers
+ * read this rule at `sessions.v1.ListSessionsRequest.metadata`.
  */
 export function contains(value: JsonValue, part: JsonValue): boolean {
   if (isObject(part)) {

@@ -24,7 +24,7 @@ const add = (sessionId: string, count: number, more: object = {}) =>
 
 test("list", async () => {
   await service.users.createUser({ userId: "list-user" });
-  await add("list-1", 2, { userId: "list-user", sessionMetadata: { topic: { of: "list" } } });
+  await add("list-1", 2, { userId: "list-user", sessionMetadata: { topic: { of: "list" }, tags: ["a", "b"] } });
   await add("list-2", 0, { sessionMetadata: { topic: { of: "list", more: "x".repeat(100) } } });
   const filter = ["--metadata", '{"topic": {"of": "list"}}'];
 
@@ -38,6 +38,8 @@ test("list", async () => {
   const ids = async (...args: string[]) =>
     parseLines((await sessions("list", "--json", ...filter, ...args)).stdout).map(({ session_id }) => session_id);
   expect(await ids("--user", "list-user")).toEqual(["list-1"]);
+  expect(await ids("--metadata", '{"tags": ["b"]}')).toEqual(["list-1"]);
+  expect(await ids("--metadata", '{"tags": "b"}')).toEqual([]);
   expect(await ids("--descending", "--limit", "1")).toEqual(["list-2"]);
   expect(await ids("--order", "last-message", "--descending")).toEqual(["list-1", "list-2"]);
   await service.sessions.deleteSession({ sessionId: "list-2" });

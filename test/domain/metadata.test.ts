@@ -152,6 +152,31 @@ test("`contains` compares objects by key, arrays by element, scalars by value", 
   for (const part of outside) expect(contains(value, parse(part)), part).toBe(false);
 });
 
+// The examples at `ListSessionsRequest.metadata`, and what its sentences say beside them.
+test.each<[value: JsonValue, contained: JsonValue[], other: JsonValue[]]>([
+  [{ x: 1 }, [{}, { x: 1 }], [{ y: 1 }, { x: 1, y: 1 }]],
+  [{ "x.y": 1 }, [{ "x.y": 1 }], [{ x: { y: 1 } }]],
+  [
+    ["a", "b"],
+    [["b"], ["b", "a"], ["b", "b"], ["b", "b", "b"], []],
+    [["c"], ["a", "c"], "b", [["b"]], {}],
+  ],
+  [[{ x: 1, y: 2 }], [[{ x: 1 }], [{ y: 2 }, { x: 1 }]], [[{ x: 2 }], { x: 1 }]],
+  [[{ x: 1 }, { y: 2 }], [[{ y: 2 }, { x: 1 }]], [[{ x: 1, y: 2 }]]],
+  [[["a", "b"]], [[["b"]], [["b", "a"]], [[]]], [["b"], [["c"]]]],
+  [["b"], [["b"]], [[["b"]], "b"]],
+  [[], [[]], [[null], null, {}, ""]],
+  ["b", ["b"], [["b"], "B", "", "bb", {}, []]],
+  ["\u00e9", ["\u00e9"], ["e\u0301"]],
+  [0, [0, -0], ["0", false, null, [0], []]],
+  [true, [true], [1, "true", false]],
+  [null, [null], [false, 0, "", "null", {}, []]],
+])("%j contains just what the reference says", (value, contained, other) => {
+  for (const part of contained) expect(contains({ t: value }, { t: part }), JSON.stringify(part)).toBe(true);
+  for (const part of other) expect(contains({ t: value }, { t: part }), JSON.stringify(part)).toBe(false);
+  expect(contains({}, { t: null })).toBe(false);
+});
+
 test("the canonical JSON says all of the metadata, and nothing of the order of its keys", () => {
   fc.assert(
     fc.property(anyJson, (metadata) => {

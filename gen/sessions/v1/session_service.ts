@@ -185,9 +185,19 @@ export interface ListSessionsRequest {
     | string
     | undefined;
   /**
-   * Optional. Only sessions whose metadata contains this, nested: an object contains another when it has each of its keys
-   * with a value that contains the other's; an array contains another when for each element of the other it has
-   * one that contains it; a scalar contains its equal. Empty or unset: all sessions.
+   * Optional. Only sessions whose metadata contains this object. Empty or unset: all sessions. The limits are those of
+   * metadata. What contains what:
+   *
+   * - An object contains another when it has each key of the other, with a value that contains the other's. Keys that
+   *   only it has do not matter, so `{}` is contained in every object. A key is one name and no path.
+   * - An array contains another when for each element of the other it has one that contains it: `{"t": ["b"]}` finds
+   *   `{"t": ["a", "b"]}`. Neither order nor number counts: `["b", "a"]` and `["b", "b"]` are contained in `["a", "b"]`,
+   *   and `[]` in every array. Elements are compared as wholes and by these same rules: `[{"x": 1}]` is contained in
+   *   `[{"x": 1, "y": 2}]`, and `[{"x": 1, "y": 2}]` is not contained in `[{"x": 1}, {"y": 2}]`; `[["b"]]` is contained
+   *   in `[["a", "b"]]`, and not in `["b"]`. One element may contain several of the other.
+   * - A string, number, boolean or null contains only its equal. Strings are compared byte for byte, nothing is
+   *   converted, 0 and -0 are equal, and null is not a missing key.
+   * - Nothing contains what is of another kind: neither does `"b"` find `["a", "b"]`, nor `["b"]` find `"b"`.
    */
   metadata:
     | { [key: string]: any }
