@@ -74,8 +74,10 @@ describe("a call whose deadline passes", () => {
     const sessionId = randomUUID();
     // An add takes several round trips, and the first one is to be done in its time.
     proxy.delayMs = 300;
-    // The first one holds the session, so that the second one waits for longer than it may.
+    // The first one holds the session, so that the second one, which comes when it is under way, waits for longer than it may.
+    const before = service.reads.length;
     const first = service.memory.addMemory({ sessionId, messages: [{ content: "first" }] });
+    await eventually("the first one has begun", () => service.reads.length > before);
     await expect(
       service.memory.addMemory({ sessionId, messages: [{ content: "late" }] }, { deadlineMs: 100 }),
     ).rejects.toMatchObject({ code: 4 });
