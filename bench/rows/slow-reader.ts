@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { listSessions, PATHS } from "../data/requests.js";
 import type { Row } from "../harness/row.js";
-import { growthMb } from "../setup/memory-use.js";
+import { mostResidentMb, residentMb } from "../setup/memory-use.js";
 import { manySessions } from "./many-sessions.js";
 
 const MAX_ROUNDS = 3;
@@ -25,10 +25,11 @@ export const slowReaderRow: Row = {
 
     const growth = async (pid: number): Promise<number> => {
       await generator.call("listUntil", PATHS.listSessions, all, sessions / 2);
-      const grown = await growthMb(pid, () => sleep(stopMs));
+      const before = await residentMb(pid);
+      const most = await mostResidentMb(pid, () => sleep(stopMs));
       const items = await generator.call("finishListing");
       if (items !== sessions) throw new Error(`the listing had ${items} sessions`);
-      return grown;
+      return most - before;
     };
     return {
       maxRounds: MAX_ROUNDS,

@@ -18,10 +18,9 @@ export async function residentMb(pid: number): Promise<number> {
   return own + others.reduce((sum, mb) => sum + mb, 0);
 }
 
-/** By how much it grows at most while something is done. */
-export async function growthMb(pid: number, work: () => Promise<unknown>): Promise<number> {
-  const before = await residentMb(pid);
-  let most = before;
+/** The most that it has while something is done. */
+export async function mostResidentMb(pid: number, work: () => Promise<unknown>): Promise<number> {
+  let most = await residentMb(pid);
   let isDone = false;
   const watch = async (): Promise<void> => {
     while (!isDone) {
@@ -33,5 +32,5 @@ export async function growthMb(pid: number, work: () => Promise<unknown>): Promi
     isDone = true;
   };
   await Promise.all([work().finally(end), watch()]);
-  return most - before;
+  return most;
 }
