@@ -18,6 +18,8 @@ export interface Scale {
   /** How long each side of a round takes, where a row does not say otherwise. */
   readonly roundMs: number;
   readonly warmMs: number;
+  /** Sessions that are read and added to in turns. */
+  readonly conversations: number;
   /** Sessions of the listings. */
   readonly sessions: number;
   /** Where the deep page of a listing begins. */
@@ -26,16 +28,20 @@ export interface Scale {
   readonly messages: number;
   /** How long the slow reader stops. */
   readonly stopMs: number;
+  /** The size of the cache that is filled. */
+  readonly cacheMib: number;
 }
 
 const FULL: Scale = {
   rounds: 5,
   roundMs: 3_000,
   warmMs: 1_500,
+  conversations: 1_000,
   sessions: 200_000,
   deepPosition: 190_000,
   messages: 100_000,
   stopMs: 10_000,
+  cacheMib: 64,
 };
 
 /** Proves that every row still works; its figures mean nothing. */
@@ -43,14 +49,16 @@ const QUICK: Scale = {
   rounds: 2,
   roundMs: 250,
   warmMs: 100,
+  conversations: 100,
   sessions: 4_000,
   deepPosition: 3_800,
   messages: 2_000,
   stopMs: 500,
+  cacheMib: 4,
 };
 
 export const USAGE = `npm run bench -- [options]
-  --quick       small data, no peers, no thresholds: only shows that every row works
+  --quick       small data, no thresholds, peers only where they are installed: only shows that every row works
   --json        one JSON object a row on stdout, in place of the table
   --rows a,b    only these rows
   --rounds n    how many interleaved rounds (5)

@@ -16,12 +16,16 @@ export interface Owned {
 const FIRST_TIME = Date.UTC(2026, 0, 1);
 const timeOf = (index: number): Date => new Date(FIRST_TIME + index * 10);
 
+/** 200 characters. */
 export const CONTENT = "The tram up to Alfama leaves from Martim Moniz; go early, for the queue grows by ten. "
   .repeat(3)
   .slice(0, 200);
-export const ROLE = "Ann";
-export const ROLE_TYPE = 3;
-export const TOKEN_COUNT = 50;
+
+export type Said = Pick<MessageRecord, "role" | "roleType" | "content" | "tokenCount">;
+export const QUESTION: Said = { role: "Ann", roleType: 3, content: CONTENT, tokenCount: 50 };
+export const ANSWER: Said = { role: "Leo", roleType: 2, content: CONTENT, tokenCount: 50 };
+/** What a turn of a chat adds. */
+export const TURN: readonly Said[] = [QUESTION, ANSWER];
 
 export function sessionRecord(id: string, index: number, { user, metadata = {} }: Owned = {}): SessionRecord {
   const all = { topic: "travel", language: "en", channel: "web", ...metadata };
@@ -49,16 +53,17 @@ export function filled(session: SessionRecord, messages: number): SessionRecord 
   return { ...session, messageCount: messages, lastSequence: messages, lastMessageTime: timeOf(messages) };
 }
 
-export function messageRecord({ _id, epoch }: Pick<SessionRecord, "_id" | "epoch">, sequence: number): MessageRecord {
+export function messageRecord(
+  { _id, epoch }: Pick<SessionRecord, "_id" | "epoch">,
+  sequence: number,
+  said: Said = QUESTION,
+): MessageRecord {
   return {
     _id: messageKeyOf(epoch, randomUUID()),
     session: _id,
     epoch,
     sequence,
-    role: ROLE,
-    roleType: ROLE_TYPE,
-    content: CONTENT,
-    tokenCount: TOKEN_COUNT,
+    ...said,
     createTime: timeOf(sequence),
     addTime: timeOf(sequence),
   };

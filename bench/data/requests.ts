@@ -8,7 +8,7 @@ import {
 import { idOf } from "../../src/domain/keys.js";
 import type { SessionRecord } from "../../src/domain/records.js";
 import { frame } from "../load/frames.js";
-import { CONTENT, ROLE, ROLE_TYPE, TOKEN_COUNT } from "./records.js";
+import { QUESTION, type Said } from "./records.js";
 
 /** Requests as bytes, framed, ready to be sent again and again. */
 
@@ -25,9 +25,9 @@ export function getSession({ _id }: SessionRecord): Buffer {
 }
 
 /** Without message ids, as they would make the second sending a repetition of the first. */
-export function addMemory({ _id }: SessionRecord, count = 1): Buffer {
-  const message = { role: ROLE, roleType: ROLE_TYPE as RoleType, content: CONTENT, tokenCount: TOKEN_COUNT };
-  const request = AddMemoryRequest.fromPartial({ sessionId: idOf(_id), messages: Array(count).fill(message) });
+export function addMemory({ _id }: SessionRecord, said: readonly Said[] = [QUESTION]): Buffer {
+  const messages = said.map((one) => ({ ...one, roleType: one.roleType as RoleType }));
+  const request = AddMemoryRequest.fromPartial({ sessionId: idOf(_id), messages });
   return frame(AddMemoryRequest.encode(request).finish());
 }
 

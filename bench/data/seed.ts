@@ -1,7 +1,7 @@
 import type { Collection, Document, OptionalUnlessRequiredId } from "mongodb";
 import type { SessionRecord, UserRecord } from "../../src/domain/records.js";
 import type { Database } from "../../src/store/database.js";
-import { filled, messageRecord, sessionRecord, userRecord } from "./records.js";
+import { filled, messageRecord, type Said, sessionRecord, userRecord } from "./records.js";
 
 /** Puts data into the service's collections, past the service, which would take minutes for as much. */
 
@@ -42,7 +42,7 @@ function* batchesOf<T>(documents: Iterable<T>): Generator<T[]> {
 
 /** Sessions `prefix-0`, `prefix-1` and so on, each with so many messages. The answer is their ids and documents. */
 export async function seedSessions(database: Database, options: SessionSeed): Promise<SessionRecord[]> {
-  const { prefix, count, messages = 0 } = options;
+  const { prefix, count, messages = 0, said } = options;
   const sessions = Array.from({ length: count }, (_, index) =>
     filled(sessionRecord(`${prefix}-${index}`, index, options.owned?.(index)), messages),
   );
@@ -51,7 +51,7 @@ export async function seedSessions(database: Database, options: SessionSeed): Pr
     database.messages,
     (function* () {
       for (const session of sessions) {
-        for (let sequence = 1; sequence <= messages; sequence++) yield messageRecord(session, sequence);
+        for (let sequence = 1; sequence <= messages; sequence++) yield messageRecord(session, sequence, said);
       }
     })(),
   );
@@ -59,10 +59,17 @@ export async function seedSessions(database: Database, options: SessionSeed): Pr
   return sessions;
 }
 
+/** What the driver needs to know of sessions whose memories it reads and writes. */
+export function memoriesOf(sessions: readonly SessionRecord[]): Pick<SessionRecord, "_id" | "epoch">[] {
+  return sessions.map(({ _id, epoch }) => ({ _id, epoch }));
+}
+
 export interface SessionSeed {
   readonly prefix: string;
   readonly count: number;
   readonly messages?: number;
+  /** What each of them says, when not what it usually is. */
+  readonly said?: Said;
   readonly owned?: (index: number) => Parameters<typeof sessionRecord>[2];
 }
 

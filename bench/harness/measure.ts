@@ -11,7 +11,16 @@ export interface Measured {
   readonly baseline: Spread | undefined;
   /** Ours by the baseline's, both medians; ours itself where the row has no baseline. */
   readonly ratio: number;
-  readonly isReached: boolean;
+  readonly bound: MeasuredBound | undefined;
+  /** Undefined where the row has no target. */
+  readonly isReached: boolean | undefined;
+}
+
+export interface MeasuredBound {
+  readonly name: string;
+  readonly spread: Spread;
+  /** Ours by the bound's, both medians. */
+  readonly ratio: number;
 }
 
 export interface Unmeasured {
@@ -32,15 +41,24 @@ export async function measure(row: Row, bench: Bench): Promise<Result> {
 }
 
 async function measured(row: Row, bench: Bench): Promise<Measured> {
-  const { ours, baselines, maxRounds } = await row.prepare(bench);
-  const figures = await inRounds([ours, ...baselines], { ...bench.scale, maxRounds });
-  const [own, ...others] = figures.map(spreadOf);
+  const { target } = row;
+  const { ours, baselines, bound, maxRounds } = await row.prepare(bench);
+  const sides = [ours, ...baselines, ...(bound ? [bound.side] : [])];
+  const [own, ...others] = (await inRounds(sides, { ...bench.scale, maxRounds })).map(spreadOf);
   if (own === undefined) throw new Error("no side was measured");
   // The slower one: of times that is the longer, and of speeds the lower.
-  const slowestFirst = others.sort((a, b) => ("atMost" in row.target ? b.median - a.median : a.median - b.median));
+  const isTime = target !== undefined && "atMost" in target;
+  const slowestFirst = others
+    .slice(0, baselines.length)
+    .sort((a, b) => (isTime ? b.median - a.median : a.median - b.median));
   const baseline = slowestFirst[0];
   const ratio = baseline === undefined ? own.median : own.median / baseline.median;
-  return { row, ours: own, baseline, ratio, isReached: reaches(ratio, row.target) };
+  const spread = others[baselines.length];
+  return {
+    ...{ row, ours: own, baseline, ratio },
+    bound: bound && spread && { name: bound.name, spread, ratio: own.median / spread.median },
+    isReached: target && reaches(ratio, target),
+  };
 }
 
 /**

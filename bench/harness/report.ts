@@ -1,8 +1,8 @@
-import type { Measured, Result } from "./measure.js";
+import type { Measured, MeasuredBound, Result } from "./measure.js";
 import type { Row } from "./row.js";
 import type { Spread } from "./statistics.js";
 
-const COLUMNS = ["name", "unit", "ours", "(min–max)", "baseline", "(min–max)", "ratio", "target", ""] as const;
+const COLUMNS = ["name", "unit", "ours", "(min–max)", "baseline", "(min–max)", "ratio", "target", "bound", ""] as const;
 
 export function table(results: readonly Result[], isJudged: boolean): string {
   const lines = [COLUMNS, ...results.map((result) => cells(result, isJudged))];
@@ -12,7 +12,7 @@ export function table(results: readonly Result[], isJudged: boolean): string {
       .map((cell, column) => {
         const width = widths[column] ?? 0;
         // Words to the left, figures to the right.
-        return column < 2 || column === COLUMNS.length - 1 ? cell.padEnd(width) : cell.padStart(width);
+        return column < 2 || column >= COLUMNS.length - 2 ? cell.padEnd(width) : cell.padStart(width);
       })
       .join("  ")
       .trimEnd();
@@ -24,7 +24,7 @@ function cells(result: Result, isJudged: boolean): string[] {
   const { name, unit } = result.row;
   const target = targetOf(result.row);
   if ("reason" in result) {
-    return [name, unit, "–", "", "–", "", "–", target, `${result.how}: ${result.reason.split("\n")[0]}`];
+    return [name, unit, "–", "", "–", "", "–", target, "", `${result.how}: ${result.reason.split("\n")[0]}`];
   }
   return [
     name,
@@ -35,23 +35,30 @@ function cells(result: Result, isJudged: boolean): string[] {
     result.baseline ? range(result.baseline) : "",
     figure(result.ratio),
     target,
+    result.bound ? boundOf(result.bound) : "",
     isJudged ? verdict(result) : "",
   ];
 }
 
-const verdict = ({ isReached }: Measured): string => (isReached ? "reached" : "NOT reached");
+const boundOf = ({ name, ratio, spread }: MeasuredBound): string =>
+  `${figure(ratio)} of ${name}'s ${figure(spread.median)}`;
+
+function verdict({ isReached }: Measured): string {
+  if (isReached === undefined) return "";
+  return isReached ? "reached" : "NOT reached";
+}
 
 /** One line a row, for programs. */
 export function jsonLine(result: Result): string {
   const { name, unit } = result.row;
-  const target = targetOf(result.row);
+  const target = result.row.target ? targetOf(result.row) : null;
   if ("reason" in result) {
     return JSON.stringify({
-      ...{ name, ours: null, baseline: null, ratio: null, unit, target },
+      ...{ name, ours: null, baseline: null, ratio: null, unit, target, bound: null },
       note: `${result.how}: ${result.reason}`,
     });
   }
-  const { ours, baseline, ratio } = result;
+  const { ours, baseline, ratio, bound } = result;
   return JSON.stringify({
     name,
     ours: rounded(ours.median),
@@ -59,10 +66,12 @@ export function jsonLine(result: Result): string {
     ratio: rounded(ratio),
     unit,
     target,
+    bound: bound ? { name: bound.name, figure: rounded(bound.spread.median), ratio: rounded(bound.ratio) } : null,
   });
 }
 
 function targetOf({ target }: Row): string {
+  if (target === undefined) return "–";
   return "atLeast" in target ? `≥ ${target.atLeast}` : `≤ ${target.atMost}`;
 }
 

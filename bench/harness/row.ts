@@ -4,7 +4,8 @@ import type { Bench } from "../setup/bench.js";
 export interface Row {
   readonly name: string;
   readonly unit: string;
-  readonly target: Target;
+  /** Undefined where the row only says how it is. */
+  readonly target: Target | undefined;
   /** Rows of one stage share a service and its data, and are measured one after the other. */
   readonly stage: StageName;
   /** Makes the data, and says how to measure each side over them. */
@@ -12,7 +13,7 @@ export interface Row {
 }
 
 /** In the order in which they are measured. */
-export const STAGES = ["calls", "listings", "depth", "peers"] as const;
+export const STAGES = ["calls", "listings", "depth", "cache", "peers"] as const;
 export type StageName = (typeof STAGES)[number];
 
 /** What the ratio, or the figure itself where there is nothing to compare it with, should be. */
@@ -25,8 +26,16 @@ export interface Sides {
   readonly ours: Side;
   /** What ours is compared with: the slower of them where there are several, nothing where there is none. */
   readonly baselines: readonly Side[];
+  /** A part of the job by itself: doing all of it call by call cannot be quicker. It is shown beside; the target is not about it. */
+  readonly bound?: Bound;
   /** When a round takes long by itself. */
   readonly maxRounds?: number;
+}
+
+export interface Bound {
+  /** Of what. */
+  readonly name: string;
+  readonly side: Side;
 }
 
 /** What cannot be measured here, through no fault of ours: the reason goes into the table, and the bench goes on. */

@@ -1,19 +1,20 @@
 import { randomUUID } from "node:crypto";
 import { type Collection, type Db, MongoClient } from "mongodb";
 import type { MessageRecord, SessionRecord } from "../../src/domain/records.js";
-import { messageRecord } from "../data/records.js";
+import { messageRecord, type Said } from "../data/records.js";
 import { type Loaded, type LoopOptions, loop } from "./loop.js";
 import { serve } from "./serve.js";
 
 /** What is possible with the driver alone, in a process of its own: the baselines. */
 
 type Memory = Pick<SessionRecord, "_id" | "epoch">;
+type Messages = Collection<MessageRecord>;
 
-/** What the baselines write to: like the service's collections, but with no index besides `_id`, which flatters them. */
 interface Collections {
   readonly sessions: Collection<SessionRecord>;
-  readonly messages: Collection<MessageRecord>;
-  readonly ownMessages: Collection<MessageRecord>;
+  readonly messages: Messages;
+  /** For what is written and never read: like the service's, but with no index besides `_id`, which flatters the baselines. */
+  readonly ownMessages: Messages;
   readonly counters: Collection<{ _id: string; lastSequence: number }>;
 }
 
@@ -42,12 +43,12 @@ const handlers = {
   },
 
   /** Makes the collections, for by the first writes many would be made at once, which the Windows build does not survive. */
-  async prepareWrites(sessions: readonly Memory[]): Promise<void> {
+  async prepareWrites(sessions: readonly Memory[], lastSequence: number): Promise<void> {
     const { ownMessages, counters } = opened();
     await ownMessages.insertOne(messageRecord({ _id: "first", epoch: randomUUID() }, 1));
     await counters.bulkWrite(
       sessions.map(({ _id }) => ({
-        updateOne: { filter: { _id }, update: { $inc: { lastSequence: 0 } }, upsert: true },
+        updateOne: { filter: { _id }, update: { $set: { lastSequence } }, upsert: true },
       })),
     );
   },
@@ -57,36 +58,28 @@ const handlers = {
     return inTurn(keys, options, (_id) => sessions.findOne({ _id }));
   },
 
-  insertOne: (memories: readonly Memory[], options: LoopOptions) => {
+  insert: (memories: readonly Memory[], said: readonly Said[], options: LoopOptions) => {
     const { ownMessages } = opened();
-    return inTurn(memories, options, (memory) => ownMessages.insertOne(messageRecord(memory, 1)));
+    return inTurn(memories, options, (memory) => insertAfter(ownMessages, memory, 0, said));
   },
 
-  insertMany: (memories: readonly Memory[], count: number, options: LoopOptions) => {
+  counterThenInsert: (memories: readonly Memory[], said: readonly Said[], options: LoopOptions) => {
     const { ownMessages } = opened();
-    return inTurn(memories, options, (memory) =>
-      ownMessages.insertMany(Array.from({ length: count }, (_, index) => messageRecord(memory, index + 1))),
-    );
-  },
-
-  /** How one would append without transactions: take a number, then write under it. */
-  counterThenInsert: (memories: readonly Memory[], options: LoopOptions) => {
-    const { counters, ownMessages } = opened();
-    return inTurn(memories, options, async (memory) => {
-      const counter = await counters.findOneAndUpdate(
-        { _id: memory._id },
-        { $inc: { lastSequence: 1 } },
-        { returnDocument: "after" },
-      );
-      await ownMessages.insertOne(messageRecord(memory, counter?.lastSequence ?? 0));
-    });
+    return inTurn(memories, options, (memory) => append(ownMessages, memory, said));
   },
 
   findNewest: (memories: readonly Memory[], limit: number, options: LoopOptions) => {
     const { messages } = opened();
-    return inTurn(memories, options, ({ _id: session, epoch }) =>
-      messages.find({ session, epoch }, { sort: { sequence: -1 }, limit }).toArray(),
-    );
+    return inTurn(memories, options, (memory) => findNewest(messages, memory, limit));
+  },
+
+  /** In the service's collection, for what is written has to be found by the index that reads need. */
+  turn: (memories: readonly Memory[], limit: number, said: readonly Said[], options: LoopOptions) => {
+    const { messages } = opened();
+    return inTurn(memories, options, async (memory) => {
+      await findNewest(messages, memory, limit);
+      await append(messages, memory, said);
+    });
   },
 
   /** Reads all sessions in no order. */
@@ -101,6 +94,28 @@ const handlers = {
 function opened(): Collections {
   if (collections === undefined) throw new Error("not opened");
   return collections;
+}
+
+async function findNewest(messages: Messages, { _id: session, epoch }: Memory, limit: number): Promise<void> {
+  const newest = await messages.find({ session, epoch }, { sort: { sequence: -1 }, limit }).toArray();
+  if (newest.length !== limit) throw new Error(`${newest.length} messages`);
+}
+
+/** How one would append without transactions: take numbers, then write under them. */
+async function append(messages: Messages, memory: Memory, said: readonly Said[]): Promise<void> {
+  const counter = await opened().counters.findOneAndUpdate(
+    { _id: memory._id },
+    { $inc: { lastSequence: said.length } },
+    { returnDocument: "after" },
+  );
+  if (counter === null) throw new Error(`no counter for ${memory._id}`);
+  await insertAfter(messages, memory, counter.lastSequence - said.length, said);
+}
+
+async function insertAfter(messages: Messages, memory: Memory, sequence: number, said: readonly Said[]): Promise<void> {
+  const records = said.map((one, index) => messageRecord(memory, sequence + 1 + index, one));
+  // The bulk write that many are costs more than one needs.
+  await (records.length === 1 ? messages.insertOne(records[0] as MessageRecord) : messages.insertMany(records));
 }
 
 function inTurn<T>(

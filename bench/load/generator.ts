@@ -3,9 +3,10 @@ import { type Connections, openConnections, type StreamCall } from "./http2.js";
 import { type Loaded, type LoopOptions, loop } from "./loop.js";
 import { serve } from "./serve.js";
 
-/** The load generator, a process of its own: calls of one method with requests that are encoded already. */
+/** The load generator, a process of its own: calls with requests that are encoded already. */
 
-interface Load {
+/** Calls of one method. */
+export interface Step {
   readonly path: string;
   readonly requests: readonly Uint8Array[];
 }
@@ -17,8 +18,9 @@ export interface Listed {
   readonly last: Uint8Array | undefined;
 }
 
-let connections: Connections | undefined;
-const loads: Load[] = [];
+let services: readonly Connections[] = [];
+/** The steps of each, which are made one after the other: the first request of every step, then the second of every step. */
+const loads: (readonly Step[])[] = [];
 /** Goes on where it stopped, so that a load's requests come in turn over all rounds. */
 const positions: number[] = [];
 
@@ -29,29 +31,36 @@ interface Listing {
 }
 let paused: Listing | undefined;
 
-function opened(): Connections {
-  if (connections === undefined) throw new Error("not connected");
-  return connections;
+/** In turn: each step goes to another service than the step before, where there are several. */
+function service(turn: number): Connections {
+  const found = services[turn % services.length];
+  if (found === undefined) throw new Error("not connected");
+  return found;
 }
 
 const handlers = {
-  async connect(address: string, count: number): Promise<void> {
-    connections?.close();
-    connections = await openConnections(address, count);
+  async connect(addresses: readonly string[], count: number): Promise<void> {
+    for (const connections of services) connections.close();
+    services = await Promise.all(addresses.map((address) => openConnections(address, count)));
   },
 
   /** Keeps requests, so that they are handed over once; the answer is by what they are called. */
-  load(path: string, requests: readonly Uint8Array[]): number {
+  load(...steps: Step[]): number {
     positions.push(0);
-    return loads.push({ path, requests }) - 1;
+    return loads.push(steps) - 1;
   },
 
   async run(index: number, options: LoopOptions): Promise<Loaded> {
-    const { path, requests } = loads[index] as Load;
+    const steps = loads[index] as readonly Step[];
+    const length = steps[0]?.requests.length ?? 0;
     const from = positions[index] ?? 0;
-    const { unary } = opened();
-    const loaded = await loop((i) => unary(path, requests[(from + i) % requests.length] as Uint8Array), options);
-    positions[index] = (from + loaded.calls) % requests.length;
+    const loaded = await loop(async (i) => {
+      const at = (from + i) % length;
+      for (const [turn, { path, requests }] of steps.entries()) {
+        await service(at + turn).unary(path, requests[at] as Uint8Array);
+      }
+    }, options);
+    positions[index] = (from + loaded.calls) % length;
     return loaded;
   },
 
@@ -95,7 +104,7 @@ function startListing(path: string, request: Uint8Array, onItems?: (sofar: numbe
     listing.last = message;
     onItems?.(listing.items);
   });
-  const listing: Listing = { call: opened().stream(path, request, read), items: 0, last: undefined };
+  const listing: Listing = { call: service(0).stream(path, request, read), items: 0, last: undefined };
   return listing;
 }
 

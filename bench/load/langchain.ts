@@ -7,12 +7,14 @@ import { serve } from "./serve.js";
 
 interface History {
   addMessage(message: unknown): Promise<void>;
+  addMessages(messages: unknown[]): Promise<void>;
   getMessages(): Promise<unknown[]>;
 }
 
 interface Collection {
   createIndex(keys: Record<string, 1>, options: { unique: boolean }): Promise<unknown>;
   insertMany(documents: unknown[]): Promise<unknown>;
+  updateMany(filter: object, update: object): Promise<unknown>;
 }
 
 interface Client {
@@ -24,6 +26,7 @@ interface Module {
   readonly MongoClient: new (uri: string) => Client;
   readonly MongoDBChatMessageHistory: new (options: { collection: Collection; sessionId: string }) => History;
   readonly HumanMessage: new (content: string) => unknown;
+  readonly AIMessage: new (content: string) => unknown;
   readonly mapChatMessagesToStoredMessages: (messages: unknown[]) => unknown[];
 }
 
@@ -50,8 +53,7 @@ const handlers = {
 
   /** What follows is done with these. */
   async seed(prefix: string, sessions: number, messages: number): Promise<void> {
-    if (opened === undefined) throw new Error("not opened");
-    const { peer, collection } = opened;
+    const { peer, collection } = ready();
     const stored = peer.mapChatMessagesToStoredMessages(
       Array.from({ length: messages }, () => new peer.HumanMessage(CONTENT)),
     );
@@ -60,18 +62,37 @@ const handlers = {
     histories = ids.map((sessionId) => new peer.MongoDBChatMessageHistory({ collection, sessionId }));
   },
 
+  /** Takes away what was added after the first messages: a history is read as a whole, so a longer one would be slower. */
+  async cut(messages: number): Promise<void> {
+    await ready().collection.updateMany({}, { $push: { messages: { $each: [], $slice: messages } } });
+  },
+
   add: (options: LoopOptions): Promise<Loaded> => {
-    const { HumanMessage } = opened?.peer ?? {};
-    if (HumanMessage === undefined) throw new Error("not opened");
+    const { HumanMessage } = ready().peer;
     return loop(() => next().addMessage(new HumanMessage(CONTENT)), options);
   },
 
-  read: (atLeast: number, options: LoopOptions): Promise<Loaded> =>
-    loop(async () => {
-      const messages = await next().getMessages();
-      if (messages.length < atLeast) throw new Error(`${messages.length} messages`);
-    }, options),
+  read: (atLeast: number, options: LoopOptions): Promise<Loaded> => loop(() => readAll(next(), atLeast), options),
+
+  turn: (atLeast: number, options: LoopOptions): Promise<Loaded> => {
+    const { HumanMessage, AIMessage } = ready().peer;
+    return loop(async () => {
+      const history = next();
+      await readAll(history, atLeast);
+      await history.addMessages([new HumanMessage(CONTENT), new AIMessage(CONTENT)]);
+    }, options);
+  },
 };
+
+async function readAll(history: History, atLeast: number): Promise<void> {
+  const messages = await history.getMessages();
+  if (messages.length < atLeast) throw new Error(`${messages.length} messages`);
+}
+
+function ready(): Opened {
+  if (opened === undefined) throw new Error("not opened");
+  return opened;
+}
 
 export type Langchain = typeof handlers;
 

@@ -34,7 +34,7 @@ interface Message {
   readonly id: string;
   readonly threadId: string;
   readonly resourceId: string;
-  readonly role: "user";
+  readonly role: "user" | "assistant";
   readonly createdAt: Date;
   readonly content: { format: 2; parts: { type: "text"; text: string }[] };
 }
@@ -99,11 +99,18 @@ const handlers = {
 
   read: (perPage: number, options: LoopOptions): Promise<Loaded> => {
     const [memory, seed] = [opened(), data()];
+    return loop(() => readNewest(memory, position++ % seed.threadsWithMessages, perPage), options);
+  },
+
+  turn: (perPage: number, options: LoopOptions): Promise<Loaded> => {
+    const [memory, seed] = [opened(), data()];
     return loop(async () => {
-      const threadId = `thread-${position++ % seed.threadsWithMessages}`;
-      const orderBy = { field: "createdAt", direction: "DESC" } as const;
-      const { messages } = await memory.listMessages({ threadId, perPage, page: 0, orderBy });
-      if (messages.length !== perPage) throw new Error(`${messages.length} messages`);
+      const thread = position++ % seed.threadsWithMessages;
+      await readNewest(memory, thread, perPage);
+      const now = Date.now();
+      const question = message(thread, seed, new Date(now));
+      const answer = message(thread, seed, new Date(now + 1), "assistant");
+      await memory.saveMessages({ messages: [question, answer] });
     }, options);
   },
 
@@ -117,12 +124,18 @@ const handlers = {
   },
 };
 
-function message(thread: number, seed: MastraSeed, createdAt: Date): Message {
+async function readNewest(memory: MemoryStorage, thread: number, perPage: number): Promise<void> {
+  const orderBy = { field: "createdAt", direction: "DESC" } as const;
+  const { messages } = await memory.listMessages({ threadId: `thread-${thread}`, perPage, page: 0, orderBy });
+  if (messages.length !== perPage) throw new Error(`${messages.length} messages`);
+}
+
+function message(thread: number, seed: MastraSeed, createdAt: Date, role: Message["role"] = "user"): Message {
   return {
     id: randomUUID(),
     threadId: `thread-${thread}`,
     resourceId: resourceOf(thread, seed),
-    role: "user",
+    role,
     createdAt,
     content: { format: 2, parts: [{ type: "text", text: CONTENT }] },
   };

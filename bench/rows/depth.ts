@@ -68,7 +68,7 @@ const PURGER_MS = 200;
 async function deletion({ generator, database }: Stage, { _id }: SessionRecord): Promise<Side> {
   const request = DeleteSessionRequest.fromPartial({ sessionId: idOf(_id) });
   const framed = frame(DeleteSessionRequest.encode(request).finish());
-  const load = await generator.call("load", PATHS.deleteSession, [framed]);
+  const load = await generator.call("load", { path: PATHS.deleteSession, requests: [framed] });
   return async (ms) => {
     const live = await database.sessions.findOne({ _id });
     if (live === null) throw new Error(`no session ${_id}`);

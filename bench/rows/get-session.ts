@@ -6,7 +6,6 @@ import { seedSessions } from "../data/seed.js";
 import type { Row } from "../harness/row.js";
 import type { Echo } from "../load/echo.js";
 import { frame } from "../load/frames.js";
-import type { Generator } from "../load/generator.js";
 import { startChild } from "../setup/child.js";
 import { serviceSpeed, speedOf } from "./sides.js";
 
@@ -26,16 +25,13 @@ export const getSessionRow: Row = {
     stage.onStop(echo.stop);
     const { address, path } = await echo.call("listen");
     // The same kind of load, from a process like the one that loads ours.
-    const generator = startChild<Generator>("generator");
-    stage.onStop(generator.stop);
-    await generator.call("connect", address, 1);
-    const load = await generator.call("load", path, [frame(echoed(sessions[0] as SessionRecord))]);
+    const generator = await stage.startGenerator(address);
 
     const keys = sessions.map(({ _id }) => _id);
     return {
       ours: await serviceSpeed(stage, { path: PATHS.getSession, requests: sessions.map(getSession) }),
       baselines: [
-        speedOf((options) => generator.call("run", load, options)),
+        await serviceSpeed({ generator }, { path, requests: [frame(echoed(sessions[0] as SessionRecord))] }),
         speedOf((options) => stage.driver.call("findOne", keys, options)),
       ],
     };

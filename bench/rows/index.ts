@@ -1,7 +1,9 @@
 import type { Row } from "../harness/row.js";
 import { addMemoryRows } from "./add-memory.js";
+import { cacheRow } from "./cache.js";
+import { chatTurnRows } from "./chat-turn.js";
 import { addMemoryDepthRow, deleteDepthRow } from "./depth.js";
-import { getMemoryRow } from "./get-memory.js";
+import { getMemoryRows } from "./get-memory.js";
 import { getSessionRow } from "./get-session.js";
 import { langchainRows } from "./langchain.js";
 import { filterMetadataRow, listPageDepthRow, listSessionsRow } from "./listing.js";
@@ -12,13 +14,15 @@ import { slowReaderRow } from "./slow-reader.js";
 export const ROWS: readonly Row[] = [
   getSessionRow,
   ...addMemoryRows,
-  getMemoryRow,
+  ...getMemoryRows,
+  ...chatTurnRows,
   listSessionsRow,
   slowReaderRow,
   listPageDepthRow,
   addMemoryDepthRow,
   deleteDepthRow,
   filterMetadataRow,
+  cacheRow,
   ...mastraRows,
   ...langchainRows,
 ];

@@ -1,4 +1,3 @@
-import { Skipped } from "../harness/row.js";
 import type { Handlers } from "../load/serve.js";
 import type { Bench } from "../setup/bench.js";
 import { type Child, type Script, startChild } from "../setup/child.js";
@@ -8,14 +7,13 @@ import type { Stage } from "../setup/stage.js";
 let peers: Promise<string> | undefined;
 
 /** Tried once: where it fails it takes a while to. */
-function installed({ env, say }: Bench): Promise<string> {
-  peers ??= installPeers(env, say);
+function installed({ env, say, quick }: Bench): Promise<string> {
+  peers ??= installPeers(env, say, { mayInstall: !quick });
   return peers;
 }
 
 /** The stage of the rows against peers. Throws Skipped when there are no peers to be had. */
 export async function peerStage(bench: Bench): Promise<Stage> {
-  if (bench.quick) throw new Skipped("no peers with --quick");
   await installed(bench);
   return bench.stage("peers");
 }

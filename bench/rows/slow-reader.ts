@@ -1,12 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { listSessions, PATHS } from "../data/requests.js";
 import type { Row } from "../harness/row.js";
-import type { Generator } from "../load/generator.js";
-import { startChild } from "../setup/child.js";
-import { residentMb } from "../setup/memory-use.js";
+import { mostResidentMb, residentMb } from "../setup/memory-use.js";
 import { manySessions } from "./many-sessions.js";
 
-const SAMPLE_MS = 100;
 const MAX_ROUNDS = 3;
 
 /**
@@ -24,16 +21,12 @@ export const slowReaderRow: Row = {
     const stage = await manySessions(bench);
     const { sessions, stopMs } = bench.scale;
     const all = listSessions({});
-    const generator = startChild<Generator>("generator");
-    stage.onStop(generator.stop);
+    const generator = await stage.startGenerator();
 
     const growth = async (pid: number): Promise<number> => {
       await generator.call("listUntil", PATHS.listSessions, all, sessions / 2);
       const before = await residentMb(pid);
-      let most = before;
-      for (const until = Date.now() + stopMs; Date.now() < until; await sleep(SAMPLE_MS)) {
-        most = Math.max(most, await residentMb(pid));
-      }
+      const most = await mostResidentMb(pid, () => sleep(stopMs));
       const items = await generator.call("finishListing");
       if (items !== sessions) throw new Error(`the listing had ${items} sessions`);
       return most - before;
@@ -44,7 +37,7 @@ export const slowReaderRow: Row = {
       async ours() {
         const service = await stage.startAnother();
         try {
-          await generator.call("connect", service.address, 1);
+          await generator.call("connect", [service.address], 1);
           return await growth(service.pid);
         } finally {
           await service.stop();

@@ -1,7 +1,9 @@
 import { readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Skipped } from "../harness/row.js";
 
 const KB = 1024;
+const SAMPLE_MS = 100;
 
 /** The memory that a process and its children have in RAM, in MB. */
 export async function residentMb(pid: number): Promise<number> {
@@ -14,4 +16,21 @@ export async function residentMb(pid: number): Promise<number> {
   const own = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / KB;
   const others = await Promise.all((children.match(/\d+/g) ?? []).map((child) => residentMb(Number(child))));
   return own + others.reduce((sum, mb) => sum + mb, 0);
+}
+
+/** The most that it has while something is done. */
+export async function mostResidentMb(pid: number, work: () => Promise<unknown>): Promise<number> {
+  let most = await residentMb(pid);
+  let isDone = false;
+  const watch = async (): Promise<void> => {
+    while (!isDone) {
+      await sleep(SAMPLE_MS);
+      most = Math.max(most, await residentMb(pid));
+    }
+  };
+  const end = (): void => {
+    isDone = true;
+  };
+  await Promise.all([work().finally(end), watch()]);
+  return most;
 }

@@ -22,7 +22,7 @@ const ENTRIES = {
   "langchain.mjs": `
 import { createRequire } from "node:module";
 export { MongoDBChatMessageHistory } from "@langchain/mongodb";
-export { HumanMessage, mapChatMessagesToStoredMessages } from "@langchain/core/messages";
+export { AIMessage, HumanMessage, mapChatMessagesToStoredMessages } from "@langchain/core/messages";
 const { resolve } = createRequire(import.meta.url);
 export const { MongoClient } = createRequire(resolve("@langchain/mongodb"))("mongodb");
 `,
@@ -42,7 +42,11 @@ const FLAGS = [
 ];
 
 /** The folder that the peers are installed in, which stays for the next time. Throws Skipped when they cannot be. */
-export async function installPeers(env: Environment, say: (line: string) => void): Promise<string> {
+export async function installPeers(
+  env: Environment,
+  say: (line: string) => void,
+  { mayInstall }: { mayInstall: boolean },
+): Promise<string> {
   const hash = createHash("sha256")
     .update(JSON.stringify([PACKAGES, ENTRIES]))
     .digest("hex")
@@ -50,6 +54,7 @@ export async function installPeers(env: Environment, say: (line: string) => void
   const cache = join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), ".cache"), "sessions-bench");
   const folder = join(cache, `peers-${hash}`);
   if (await exists(folder)) return folder;
+  if (!mayInstall) throw new Skipped("the peers are not installed, and --quick does not install them");
   try {
     await mkdir(cache, { recursive: true });
     const draft = await mkdtemp(join(cache, "draft-"));

@@ -20,6 +20,9 @@ const START_TIMEOUT_MS = 60_000;
 
 let started = 0;
 
+/** By their names in the environment. */
+export type Settings = Readonly<Record<`SESSIONS_${string}`, string>>;
+
 export interface ServiceOptions {
   readonly uri: string;
   readonly database: string;
@@ -27,21 +30,25 @@ export interface ServiceOptions {
   readonly folder: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly workers: number | undefined;
+  /** What a row needs otherwise than it is in the environment, or by default. */
+  readonly settings?: Settings;
   readonly profile: string | undefined;
 }
 
-export async function startService({ uri, database, folder, env, workers, profile }: ServiceOptions): Promise<Service> {
+export async function startService(options: ServiceOptions): Promise<Service> {
+  const { uri, database, folder, env, workers, settings, profile } = options;
   const logFile = join(folder, `${database}-${++started}.log`);
   const log = openSync(logFile, "w");
-  const settings = Object.entries(env).filter(([name]) => name.startsWith("SESSIONS_"));
+  const handedOn = Object.entries(env).filter(([name]) => name.startsWith("SESSIONS_"));
   const flags = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
   const child: ChildProcess = spawn(process.execPath, ["--enable-source-maps", ...flags, MAIN], {
     env: {
       PATH: env.PATH,
       HOME: env.HOME,
       SESSIONS_HTTP_LISTEN: "",
-      ...Object.fromEntries(settings),
+      ...Object.fromEntries(handedOn),
       ...(workers !== undefined && { SESSIONS_WORKERS: String(workers) }),
+      ...settings,
       SESSIONS_GRPC_LISTEN: "127.0.0.1:0",
       SESSIONS_LOG_FORMAT: "json",
       MONGODB_URI: uri,

@@ -2,7 +2,7 @@ import { type Database, openDatabase } from "../../src/store/database.js";
 import type { Driver } from "../load/driver.js";
 import type { Generator } from "../load/generator.js";
 import { type Child, startChild } from "./child.js";
-import { type Service, type ServiceOptions, startService } from "./service.js";
+import { type Service, type ServiceOptions, type Settings, startService } from "./service.js";
 
 /** A service over a database of its own, and those who put load on each. */
 export interface Stage {
@@ -12,7 +12,9 @@ export interface Stage {
   readonly generator: Child<Generator>;
   readonly driver: Child<Driver>;
   /** Another process of the service over the same data; its caller stops it. */
-  startAnother(): Promise<Service>;
+  startAnother(settings?: Settings): Promise<Service>;
+  /** Another load generator, for others than the stage's own service. */
+  startGenerator(...addresses: string[]): Promise<Child<Generator>>;
   /** Makes something once for all the rows that need it. */
   once<T>(name: string, make: () => Promise<T>): Promise<T>;
   /** Has something ended together with the stage. */
@@ -33,12 +35,16 @@ export async function openStage(options: ServiceOptions): Promise<Stage> {
     ends.push(service.stop);
     const database = openDatabase(options);
     ends.push(database.close);
-    const generator = startChild<Generator>("generator");
-    ends.push(generator.stop);
+    const { workers = 1 } = options;
+    const startGenerator = async (...addresses: string[]): Promise<Child<Generator>> => {
+      const generator = startChild<Generator>("generator");
+      ends.push(generator.stop);
+      await generator.call("connect", addresses, workers === 1 ? 1 : workers * CONNECTIONS_A_WORKER);
+      return generator;
+    };
+    const generator = await startGenerator(service.address);
     const driver = startChild<Driver>("driver");
     ends.push(driver.stop);
-    const { workers = 1 } = options;
-    await generator.call("connect", service.address, workers === 1 ? 1 : workers * CONNECTIONS_A_WORKER);
     await driver.call("open", options.uri, options.database);
 
     const made = new Map<string, Promise<unknown>>();
@@ -47,7 +53,8 @@ export async function openStage(options: ServiceOptions): Promise<Stage> {
       database,
       generator,
       driver,
-      startAnother: () => startService(options),
+      startAnother: (settings) => startService({ ...options, settings }),
+      startGenerator,
       once<T>(name: string, make: () => Promise<T>) {
         const found = made.get(name) ?? make();
         made.set(name, found);
