@@ -206,8 +206,9 @@ function knownPart(kept: KnownMemory | undefined, session: Raw<SessionRecord>, w
     kept.epoch === session.epoch.toString() &&
     kept.version === (session.memoryVersion ?? 0) &&
     kept.to <= session.lastSequence;
-  // Far more may have come than is asked for.
-  const isOfUse = isStored && kept.to >= from && windows.every((window) => reaches(kept, window));
+  // Far more may have come than is asked for. And what has come makes up for what it does not reach back to.
+  const isOfUse =
+    isStored && kept.to >= from && (kept.from <= from || windows.every((window) => reaches(kept, window)));
   return { session, memory: isOfUse ? kept : unknown(session, from) };
 }
 

@@ -13,26 +13,41 @@ const SEQUENCES = Number(process.env.MODEL_SEQUENCES ?? 250);
 const RETENTION_MS = 30 * 86_400_000;
 const MEMORY_WINDOW = 3;
 
-/** Sequences run side by side, each on a service and a database of its own, so that "all sessions" are its own. */
-const LANES = 4;
-const services: TestService[] = [];
+/**
+ * Sequences run side by side, each lane on a database of its own, so that "all sessions" are its own: some at one service, some at
+ * two, each call at the other one; and with what a process keeps of memories so small that next to none has room, or some of it.
+ */
+const LANES = [
+  { services: 1 },
+  { services: 1 },
+  { services: 2 },
+  { services: 2 },
+  { services: 1, cacheBytes: 20 * 1024 },
+  { services: 2, cacheBytes: 48 * 1024 },
+  { services: 1, cacheBytes: 0 },
+];
+const lanes: TestService[][] = [];
 
 beforeAll(async () => {
   // Its own passes would erase some of what a call of the sequence is to erase, and count.
   const ownPasses = { purgeIntervalMs: 2 ** 30 };
-  const start = () => startService({ retentionMs: RETENTION_MS, memoryWindow: MEMORY_WINDOW, ...ownPasses });
-  services.push(...(await Promise.all(Array.from({ length: LANES }, start))));
+  const start = ({ services, ...cache }: (typeof LANES)[number]) => {
+    const databaseName = `test-${randomUUID()}`;
+    const options = { databaseName, retentionMs: RETENTION_MS, memoryWindow: MEMORY_WINDOW, ...ownPasses, ...cache };
+    return Promise.all(Array.from({ length: services }, () => startService(options)));
+  };
+  lanes.push(...(await Promise.all(LANES.map(start))));
 });
-afterAll(() => Promise.all(services.map((service) => service.stop())));
+afterAll(() => Promise.all(lanes.flat().map((service) => service.stop())));
 
-test.concurrent.each(Array.from({ length: LANES }, (_, lane) => lane))(
-  "the service answers any sequence of calls as the rules say (%i)",
+test.concurrent.each(LANES.map((options, lane) => ({ lane, ...options })))(
+  "the service answers any sequence of calls as the rules say ($lane: $services at a time, cache $cacheBytes)",
   { timeout: 600_000 },
-  async (lane) => {
-    const service = services[lane] as TestService;
-    const { database } = service;
+  async ({ lane }) => {
+    const apis = lanes[lane] as TestService[];
+    const { database } = apis[0] as TestService;
     const subject = {
-      api: service,
+      apis,
       purger: createTestPurger(database),
       latePurger: createTestPurger(database, RETENTION_MS + 60_000),
       retentionMs: RETENTION_MS,
@@ -47,7 +62,11 @@ test.concurrent.each(Array.from({ length: LANES }, (_, lane) => lane))(
       }
     });
     const seed = SEED + lane;
-    const outcome = await fc.check(property, { seed, numRuns: Math.ceil(SEQUENCES / LANES), endOnFailure: false });
+    const outcome = await fc.check(property, {
+      seed,
+      numRuns: Math.ceil(SEQUENCES / LANES.length),
+      endOnFailure: false,
+    });
     if (!outcome.failed) return;
     const [steps] = outcome.counterexample ?? [[]];
     const reason =

@@ -21,7 +21,8 @@ import {
 import { type AddMemory, CONTENTS, type Etag, FILTERS, SESSIONS, type Step, USERS } from "./steps.js";
 
 export interface Subject {
-  readonly api: Api;
+  /** Services on one database, which take turns: each call is made at the next one. */
+  readonly apis: readonly Api[];
   readonly purger: Purger;
   /** A purger for whom the retention of all that is deleted has passed. */
   readonly latePurger: Purger;
@@ -39,7 +40,7 @@ export async function run(steps: readonly Step[], subject: Subject): Promise<voi
   const views = createViews(rules, known, subject);
   for (const [index, step] of steps.entries()) {
     try {
-      await take(step, { rules, known, sent, views, subject });
+      await take(step, index, { rules, known, sent, views, subject });
       await readsAgree(index, { rules, known, views, subject });
     } catch (error) {
       if (error instanceof Error) error.message = `after call ${index + 1}, ${step.do}: ${error.message}`;
@@ -60,9 +61,13 @@ interface Context {
   readonly subject: Subject;
 }
 
-async function take(step: Step, context: Context & { sent: AddMemoryRequest[] }): Promise<void> {
+/** The service whose turn it is. */
+const inTurn = ({ apis }: Subject, index: number): Api => apis[index % apis.length] as Api;
+
+async function take(step: Step, index: number, context: Context & { sent: AddMemoryRequest[] }): Promise<void> {
   const { rules, known, sent, views, subject } = context;
-  const { sessions, memory, users, purge } = subject.api;
+  const api = inTurn(subject, index);
+  const { sessions, memory, users, purge } = api;
   const full = (id: string): string => subject.prefix + id;
   const fullUser = (id: string | undefined): string | undefined => (id ? full(id) : id);
 
@@ -125,11 +130,11 @@ async function take(step: Step, context: Context & { sent: AddMemoryRequest[] })
       const expectedLastSequence = step.expected && (step.expected === "last" ? last : last + 1);
       const request = { step, expectedLastSequence };
       sent.push(request);
-      return addMemory(request, context);
+      return addMemory(api, request, context);
     }
     case "addAgain": {
       const before = sent.filter((request) => request.step.session === step.session).at(-1 - step.back);
-      return before && addMemory(before, context);
+      return before && addMemory(api, before, context);
     }
     case "updateMessage": {
       const { session, message, metadata, mode, tokenCount } = step;
@@ -250,6 +255,7 @@ async function agree<T, R>(
 }
 
 function addMemory(
+  api: Api,
   { step, expectedLastSequence }: AddMemoryRequest,
   { rules, known, subject }: Context,
 ): Promise<void> {
@@ -258,7 +264,7 @@ function addMemory(
   return agree(
     () => rules.addMemory(session, { messages: step.messages, user, metadata, expectedLastSequence }),
     () =>
-      subject.api.memory.addMemory({
+      api.memory.addMemory({
         sessionId: subject.prefix + session,
         messages: step.messages.map(({ id, says }) => ({ messageId: id, ...wire(says) })),
         userId: user && subject.prefix + user,
@@ -298,25 +304,20 @@ function addMemory(
 
 /** Everything that can be read says what the rules say. */
 async function readsAgree(index: number, { rules, known, views, subject }: Context): Promise<void> {
-  const { api, prefix, memoryWindow } = subject;
-  const { sessions, memory, users } = api;
+  const { apis, prefix, memoryWindow } = subject;
+  const { sessions, memory, users } = inTurn(subject, index);
   const full = (id: string): string => prefix + id;
   const isEven = index % 2 === 0;
 
   const readSession = async (id: string): Promise<void> => {
-    const lastN = isEven ? 0 : 2;
-    const [live, shown, recent, listed] = await Promise.all([
+    const [live, shown, listed] = await Promise.all([
       found(sessions.getSession({ sessionId: full(id) }), "NOT_FOUND SESSION_NOT_FOUND"),
       found(sessions.getSession({ sessionId: full(id), showDeleted: true }), "NOT_FOUND SESSION_NOT_FOUND"),
-      memory.getMemory({ sessionId: full(id), lastN }),
       memory.listMessages({ sessionId: full(id), descending: isEven, chunkSize: 2 }),
     ]);
     const session = rules.liveSession(id);
     views.sessionAgrees(live?.session, session);
     views.sessionAgrees(shown?.session, rules.sessions.get(id));
-    views.sessionAgrees(recent.session, session);
-    views.summaryAgrees(recent.summary, session?.summary);
-    views.messagesAgree(id, recent.messages, rules.newest(id, lastN, memoryWindow));
     const all = rules.messages(id);
     const inOrder = isEven ? all.reverse() : all;
     views.messagesAgree(
@@ -324,6 +325,19 @@ async function readsAgree(index: number, { rules, known, views, subject }: Conte
       listed.flatMap(({ messages }) => messages),
       inOrder,
     );
+  };
+
+  /** Each process is asked, for each keeps what it has read; but of two one leaves out some turns, and has missed more then. */
+  const readMemories = async (id: string): Promise<void> => {
+    const asked = apis.length === 1 || index % 3 === 2 ? apis : [apis[index % 3] as Api];
+    const lastN = LAST_NS[index % LAST_NS.length] as number;
+    const answers = await Promise.all(asked.map((api) => api.memory.getMemory({ sessionId: full(id), lastN })));
+    const session = rules.liveSession(id);
+    for (const recent of answers) {
+      views.sessionAgrees(recent.session, session);
+      views.summaryAgrees(recent.summary, session?.summary);
+      views.messagesAgree(id, recent.messages, rules.newest(id, lastN, memoryWindow));
+    }
   };
 
   const readUser = async (id: string): Promise<void> => {
@@ -372,7 +386,7 @@ async function readsAgree(index: number, { rules, known, views, subject }: Conte
     );
   };
 
-  await Promise.all([...SESSIONS.map(readSession), ...USERS.map(readUser), readBatch()]);
+  await Promise.all([...SESSIONS.map(readSession), ...SESSIONS.map(readMemories), ...USERS.map(readUser), readBatch()]);
   // After the others: they may be the first to tell the times that these are ordered by.
   await Promise.all([
     readUsers(),
@@ -382,6 +396,9 @@ async function readsAgree(index: number, { rules, known, views, subject }: Conte
     readList({ metadata: FILTERS[index % FILTERS.length] as JsonObject }),
   ]);
 }
+
+/** What readers of a memory ask for: what follows the summary, and less and more than the window that is kept for it. */
+const LAST_NS = [0, 2, 0, 1, 5, 0, 1000];
 
 const CREATE_ORDER = {
   order: SessionOrder.SESSION_ORDER_UNSPECIFIED,

@@ -112,7 +112,7 @@ export function compacted(memory: KnownMemory, limits: { messages: number; bytes
     bytes += (lengths[index] as number) + MESSAGE_BYTES;
     if (bytes > room) first = index + 1;
   }
-  if (first === messages && messages > 0) return undefined;
+  if (first === messages) return undefined;
 
   const from = first === 0 ? memory.from : (sequences[first - 1] as number);
   const { parts } = newest(memory, { after: from, limit: messages });

@@ -128,9 +128,12 @@ export function createKnownSessions({ memoryBytes, usualWindow }: KnownLimits, e
   };
 }
 
-/** Of two reads of a memory that were under way at a time: the later one, and else the one that reaches further back. */
+/**
+ * Of two reads of a memory that were under way at a time: the later one, and else the one that reaches further back. Not one after
+ * which far more has come than was read: it could not be added to any more, and would be in the way for ever.
+ */
 function isBetter(kept: KnownMemory, read: KnownMemory): boolean {
-  if (kept.epoch !== read.epoch) return false;
+  if (kept.epoch !== read.epoch || kept.to < read.from) return false;
   if (kept.version !== read.version) return kept.version > read.version;
   return kept.from < read.from || (kept.from === read.from && kept.to >= read.to);
 }

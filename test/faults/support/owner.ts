@@ -42,7 +42,7 @@ interface OwnSession {
   isTaken: boolean;
 }
 
-type OwnMessage = Pick<Message, "messageId" | "content" | "sequence" | "createTime">;
+type OwnMessage = Pick<Message, "messageId" | "content" | "sequence" | "createTime" | "tokenCount">;
 
 /** How soon a restoration of a user's sessions that was broken off is finished by a pass of the purger. */
 const FINISHED_BY_PURGER_MS = 90_000;
@@ -118,13 +118,26 @@ export function createOwner({ name, tally, random, anyService, sessions: count }
     }
     session.lastSequence = first + size - 1;
     session.memory.push(
-      ...added.messages.map((message, index) => ({ ...message, content: messages[index]?.content ?? "" })),
+      ...added.messages.map((message, index) => ({
+        ...message,
+        content: messages[index]?.content ?? "",
+        tokenCount: 0,
+      })),
     );
   }
 
   function leaveMemory(session: OwnSession): void {
     for (const { messageId } of session.memory) session.gone.add(messageId);
     session.memory = [];
+  }
+
+  async function updateMessage(session: OwnSession): Promise<void> {
+    const message = random.pick(session.memory);
+    if (message === undefined) return;
+    const tokenCount = 1 + calls++;
+    const request = { sessionId: session.id, messageId: message.messageId, tokenCount };
+    await change(`UpdateMessage ${message.messageId}`, "", (api) => api.memory.updateMessage(request));
+    session.memory = session.memory.map((one) => (one === message ? { ...message, tokenCount } : one));
   }
 
   async function deleteMessage(session: OwnSession): Promise<void> {
@@ -212,6 +225,7 @@ export function createOwner({ name, tally, random, anyService, sessions: count }
     if (session.status === "missing" || dice < 55) return add(session);
     if (dice < 60) return purge(session);
     if (session.status === "deleted") return undelete(session, dice < 85);
+    if (dice < 68) return updateMessage(session);
     if (dice < 75) return deleteMessage(session);
     if (dice < 82) return clear(session);
     return deleteSession(session);
@@ -228,18 +242,17 @@ export function createOwner({ name, tally, random, anyService, sessions: count }
   }
 
   function compareMessages(what: string, seen: readonly Message[], expected: readonly OwnMessage[]): void {
-    const plain = seen.map(({ messageId, content, sequence, createTime }) => ({
-      messageId,
-      content,
-      sequence,
-      createTime,
-    }));
-    if (isDeepStrictEqual(plain.map(inOneForm), expected.map(inOneForm))) return;
-    const has = new Set(plain.map(({ messageId }) => messageId));
+    if (isDeepStrictEqual(seen.map(inOneForm), expected.map(inOneForm))) return;
+    const has = new Set(seen.map(({ messageId }) => messageId));
     const should = new Set(expected.map(({ messageId }) => messageId));
     const missing = [...should].filter((id) => !has.has(id));
     const extra = [...has].filter((id) => !should.has(id));
-    wrong(`${what} shows ${seen.length}, not ${expected.length}; missing: ${missing}; not to be seen: ${extra}`);
+    const counts = new Map(expected.map(({ messageId, tokenCount }) => [messageId, tokenCount]));
+    const stale = seen.filter(({ messageId, tokenCount }) => (counts.get(messageId) ?? tokenCount) !== tokenCount);
+    wrong(
+      `${what} shows ${seen.length}, not ${expected.length}; missing: ${missing}; not to be seen: ${extra}; ` +
+        `not as updated: ${stale.map(({ messageId, tokenCount }) => `${messageId} (${tokenCount})`)}`,
+    );
   }
 
   function compareSession(
@@ -310,10 +323,11 @@ export function createOwner({ name, tally, random, anyService, sessions: count }
   };
 }
 
-const inOneForm = ({ messageId, content, sequence, createTime }: OwnMessage) => ({
+const inOneForm = ({ messageId, content, sequence, createTime, tokenCount }: OwnMessage) => ({
   messageId,
   content,
   sequence,
+  tokenCount,
   seconds: createTime?.seconds,
   nanos: createTime?.nanos,
 });

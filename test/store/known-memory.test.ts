@@ -1,0 +1,206 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { MessageRecord } from "../../src/domain/records.js";
+import { compacted, extended, type KnownMemory, newest, reaches, runOf, sizeOf } from "../../src/store/known/memory.js";
+import { RawDocument } from "../../src/store/raw.js";
+
+/** What is kept of a memory, beside a plain list of all its messages. */
+interface Pair {
+  readonly memory: KnownMemory;
+  readonly all: readonly Message[];
+}
+
+interface Message {
+  readonly sequence: number;
+  readonly text: string;
+}
+
+type Step =
+  /** So many messages come together; before each of them so many sequences are without one. */
+  | { do: "extend"; messages: readonly { gap: number; length: number }[]; gapAtEnd: number }
+  | { do: "compact"; messages: number; bytes: number };
+
+const anyStep: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant("extend" as const),
+      messages: fc.array(
+        fc.record({
+          gap: fc.constantFrom(0, 0, 0, 1, 5),
+          length: fc.oneof({ weight: 4, arbitrary: fc.nat(40) }, fc.nat(3_000)),
+        }),
+        { maxLength: 8 },
+      ),
+      gapAtEnd: fc.constantFrom(0, 0, 2),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("compact" as const),
+      messages: fc.integer({ min: 1, max: 12 }),
+      bytes: fc.integer({ min: 500, max: 12_000 }),
+    }),
+  },
+);
+const anySteps = fc.array(anyStep, { maxLength: 30, size: "max" });
+
+/** Memories begin at the session's first message or somewhere behind it, where messages are that nobody has read. */
+const anyBeginning = fc.constantFrom(0, 3);
+
+const encodeTexts = (messages: readonly Message[]) => {
+  let end = 0;
+  return {
+    bytes: Buffer.from(messages.map(({ text }) => text).join("")),
+    ends: messages.map(({ text }) => {
+      end += text.length;
+      return end;
+    }),
+    sequences: messages.map(({ sequence }) => sequence),
+  };
+};
+
+const message = (sequence: number, length: number): Message => ({
+  sequence,
+  text: `${sequence}:${"x".repeat(length)};`,
+});
+
+function begin(from: number): Pair {
+  const unread = Array.from({ length: from }, (_, index) => message(index + 1, 1));
+  return { memory: { epoch: "e", version: 0, from, to: from, runs: [] }, all: unread };
+}
+
+function take({ memory, all }: Pair, step: Step): Pair {
+  if (step.do === "compact") return { memory: compacted(memory, step) ?? emptied(memory), all };
+  let last = memory.to;
+  const messages = step.messages.map(({ gap, length }) => {
+    last += gap + 1;
+    return message(last, length);
+  });
+  const to = last + step.gapAtEnd;
+  return { memory: extended(memory, { to, run: encodeTexts(messages) }), all: [...all, ...messages] };
+}
+
+/** As it is begun anew when nothing of it could be kept. */
+const emptied = (memory: KnownMemory): KnownMemory => ({ ...memory, from: memory.to, runs: [] });
+
+const read = (memory: KnownMemory, window: { after: number; limit: number }): string =>
+  Buffer.concat(newest(memory, window).parts).toString();
+
+const count = ({ runs }: KnownMemory): number => runs.reduce((sum, { ends }) => sum + ends.length, 0);
+
+const everything = { after: 0, limit: Number.MAX_SAFE_INTEGER };
+
+test("after any additions and cuts a window is exactly the newest messages behind a sequence, or is said not to be there", () => {
+  fc.assert(
+    fc.property(anyBeginning, anySteps, fc.nat(60), fc.integer({ min: 1, max: 30 }), (from, steps, after, limit) => {
+      let pair = begin(from);
+      for (const step of steps) {
+        pair = take(pair, step);
+        const { memory, all } = pair;
+        const behind = all.filter(({ sequence }) => sequence > after);
+        const expected = behind.slice(-limit);
+        const isThere = memory.from <= after || behind.filter(({ sequence }) => sequence > memory.from).length >= limit;
+        expect(reaches(memory, { after, limit })).toBe(isThere);
+        if (!isThere) continue;
+        expect(read(memory, { after, limit })).toBe(expected.map(({ text }) => text).join(""));
+        expect(newest(memory, { after, limit }).count).toBe(expected.length);
+      }
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+test("what is kept is all that came behind its beginning, which a cut moves no further than it says", () => {
+  fc.assert(
+    fc.property(anyBeginning, anySteps, (from, steps) => {
+      let pair = begin(from);
+      for (const step of steps) {
+        pair = take(pair, step);
+        const { memory, all } = pair;
+        const expected = all.filter(({ sequence }) => sequence > memory.from);
+        expect(read(memory, everything)).toBe(expected.map(({ text }) => text).join(""));
+        expect(memory.runs.flatMap(({ sequences }) => sequences)).toEqual(expected.map(({ sequence }) => sequence));
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("a cut holds its bounds, cuts no more than it must, and leaves what is within them as it is", () => {
+  fc.assert(
+    fc.property(
+      anySteps,
+      fc.integer({ min: 1, max: 12 }),
+      fc.integer({ min: 500, max: 12_000 }),
+      (steps, messages, bytes) => {
+        const { memory, all } = steps.reduce(take, begin(0));
+        const cut = compacted(memory, { messages, bytes });
+        const isWithin = sizeOf(memory) <= bytes && count(memory) <= 2 * messages;
+        // The newest that is left has no room in half of the bytes, with what is around it.
+        if (!cut) {
+          expect(sizeOf(memory)).toBeGreaterThan(bytes);
+          expect(sizeOf(extended(emptied(memory), { to: 0, run: encodeTexts(all.slice(-1)) }))).toBeGreaterThan(
+            bytes / 2,
+          );
+          return;
+        }
+        expect(sizeOf(cut)).toBeLessThanOrEqual(bytes);
+        expect(count(cut)).toBeLessThanOrEqual(2 * messages);
+        expect(cut.runs.length).toBeLessThanOrEqual(16);
+        expect(cut).toMatchObject({ epoch: memory.epoch, version: memory.version, to: memory.to });
+        if (isWithin) expect(count(cut)).toBeGreaterThanOrEqual(Math.min(messages, count(memory)));
+        if (isWithin && memory.runs.length <= 16) expect(cut).toBe(memory);
+        if (sizeOf(memory) <= bytes) expect(count(cut)).toBeGreaterThanOrEqual(Math.min(messages, count(memory)));
+      },
+    ),
+    { numRuns: 1_000 },
+  );
+});
+
+test("many small additions become few runs", () => {
+  let memory = begin(0).memory;
+  for (let sequence = 1; sequence <= 1_000; sequence++) {
+    const grown = extended(memory, { to: sequence, run: encodeTexts([message(sequence, 1)]) });
+    memory = compacted(grown, { messages: 50, bytes: 1_000_000 }) as KnownMemory;
+    expect(memory.runs.length).toBeLessThanOrEqual(16);
+  }
+  expect(count(memory)).toBeGreaterThanOrEqual(50);
+  expect(count(memory)).toBeLessThanOrEqual(100);
+});
+
+test("an addition or a cut leaves the memory that it is made of as it was, for whoever is reading it", () => {
+  fc.assert(
+    fc.property(anySteps, (steps) => {
+      let pair = begin(0);
+      const seen = steps.map((step) => {
+        const { memory } = pair;
+        pair = take(pair, step);
+        return { memory, was: read(memory, everything), to: memory.to };
+      });
+      for (const { memory, was, to } of seen) {
+        expect(read(memory, everything)).toBe(was);
+        expect(memory.to).toBe(to);
+      }
+    }),
+  );
+});
+
+test("what is kept holds on to no larger buffer than it needs", () => {
+  const records = Array.from({ length: 5 }, (_, index) => ({ _id: `e/${index}`, sequence: index + 1 }));
+  const documents = records.map((record) => RawDocument.of(record as MessageRecord));
+  // As an answer is written: into a buffer with room to spare.
+  const run = runOf(documents, (messages) => ({
+    bytes: Buffer.alloc(1_000_000).subarray(7, 7 + messages.length * 100),
+    ends: messages.map((_, index) => (index + 1) * 100),
+  }));
+  expect(run.sequences).toEqual([1, 2, 3, 4, 5]);
+  expect(run.bytes).toHaveLength(500);
+  expect(run.bytes.buffer.byteLength).toBe(500);
+
+  const memory = extended(begin(0).memory, { to: 5, run });
+  const cut = compacted(memory, { messages: 2, bytes: 1_000_000 });
+  expect(cut?.from).toBe(3);
+  expect(cut?.runs.map(({ bytes }) => bytes.buffer.byteLength)).toEqual([200]);
+});
