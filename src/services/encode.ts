@@ -38,14 +38,16 @@ export function encodeListSessions(
   return new Encoded(out.finish());
 }
 
-/** The messages of a GetMemoryResponse, and where in it each ends. */
+/** The messages of a GetMemoryResponse. */
 export const encodeMessages: EncodeMessages = (messages) => {
   const out = new WireWriter(sum(messages, messageBytes));
-  const ends = messages.map((message) => {
-    writeMessage(out, 1, message);
-    return out.size;
-  });
-  return { bytes: out.finish(), ends };
+  const ends: number[] = [];
+  const sequences: number[] = [];
+  for (const message of messages) {
+    sequences.push(writeMessage(out, 1, message));
+    ends.push(out.size);
+  }
+  return { bytes: out.finish(), ends, sequences };
 };
 
 export function encodeGetMemory(memory: Memory | undefined): Encoded<memoryApi.GetMemoryResponse> {
@@ -88,7 +90,8 @@ function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord
   });
 }
 
-function writeMessage(out: WireWriter, field: number, stored: RawDocument<MessageRecord>): void {
+/** The answer is the message's sequence. */
+function writeMessage(out: WireWriter, field: number, stored: RawDocument<MessageRecord>): number {
   const message = stored.fields();
   const { _id, session, epoch, payload, payloadType, metadata, updateTime } = message;
   out.message(field, messageBytes(stored), () => {
@@ -105,6 +108,7 @@ function writeMessage(out: WireWriter, field: number, stored: RawDocument<Messag
     out.time(11, message.createTime);
     out.time(12, updateTime ?? message.addTime);
   });
+  return message.sequence;
 }
 
 function writeSummary(out: WireWriter, field: number, summary: Raw<SummaryRecord>): void {

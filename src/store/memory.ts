@@ -8,15 +8,7 @@ import { bounded, boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
 import { type Choice, createGroups, type Outcome } from "./groups.js";
 import { MAX_READS_IN_FLIGHT } from "./key-reads.js";
-import {
-  type EncodeMessages,
-  extended,
-  type KnownMemory,
-  newest,
-  reaches,
-  runOf,
-  type Window,
-} from "./known/memory.js";
+import { type EncodeMessages, extended, type KnownMemory, newest, reaches, type Window } from "./known/memory.js";
 import type { KnownSessions } from "./known/sessions.js";
 import { LIVE, memoryOf } from "./messages.js";
 import { findRaw, type Raw, type RawDocument } from "./raw.js";
@@ -132,7 +124,7 @@ export function createMemoryReader(database: Database, known: KnownSessions, enc
         if (!read) return [];
         const messages = read.get(memory.epoch) ?? [];
         const isAll = memory.runs.length === 0 && messages.length === session.messageCount;
-        const whole = extended(memory, { to: session.lastSequence, run: runOf(messages, encode) });
+        const whole = extended(memory, { to: session.lastSequence, run: encode(messages) });
         return [[session, isAll ? { ...whole, from: 0 } : whole]];
       }),
     );
@@ -165,7 +157,7 @@ export function createMemoryReader(database: Database, known: KnownSessions, enc
       const from = found.length < window.limit ? window.after : before - 1;
       const memory = extended(unknown(session, from), {
         to: session.lastSequence,
-        run: runOf(found.reverse(), encode),
+        run: encode(found.reverse()),
       });
       known.keep(query.session, memory, query.limit);
       return { session, messages: newest(memory, window).parts };

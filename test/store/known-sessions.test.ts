@@ -4,7 +4,7 @@ import type { SessionState } from "../../src/domain/decision.js";
 import { append } from "../../src/domain/memory.js";
 import type { MessageRecord, SessionRecord } from "../../src/domain/records.js";
 import { encodeMessages } from "../../src/services/encode.js";
-import { type KnownMemory, newest, runOf, sizeOf } from "../../src/store/known/memory.js";
+import { type KnownMemory, newest, sizeOf } from "../../src/store/known/memory.js";
 import { createKnownSessions, type KnownSessions } from "../../src/store/known/sessions.js";
 import { RawDocument } from "../../src/store/raw.js";
 
@@ -62,7 +62,7 @@ function add(key: string, before: SessionRecord | undefined, ...lengths: number[
 
 /** A memory as it was read: what lives behind a sequence, up to the last of some messages. */
 function asRead({ session, messages }: Added, from = 0, version = 0): KnownMemory {
-  const run = runOf(messages.map(RawDocument.of), encodeMessages);
+  const run = encodeMessages(messages.map(RawDocument.of));
   return { epoch: session.epoch, version, from, to: session.lastSequence, runs: [run] };
 }
 
@@ -220,7 +220,7 @@ test("of two reads that were under way at a time the later one counts, and else 
     ]) {
       const known = create();
       for (const memory of order) known.keep("s", memory, WINDOW);
-      expect(known.memory("s")).toBe(better);
+      expect(known.memory("s")).toEqual(better);
     }
   }
 });
@@ -235,7 +235,7 @@ test("a memory after which far more has come than readers ask for gives way to w
     missed.session.lastSequence - WINDOW,
   );
   known.keep("s", newestRead, WINDOW);
-  expect(known.memory("s")).toBe(newestRead);
+  expect(known.memory("s")).toEqual(newestRead);
 });
 
 test("as many messages are kept as a reader has asked for", () => {

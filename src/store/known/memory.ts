@@ -32,13 +32,8 @@ export interface Window {
   readonly limit: number;
 }
 
-/** Turns messages into the bytes of an answer that has nothing else in it, and says where in them each ends. */
-export type EncodeMessages = (messages: readonly RawDocument<MessageRecord>[]) => Pick<Run, "bytes" | "ends">;
-
-export function runOf(messages: readonly RawDocument<MessageRecord>[], encode: EncodeMessages): Run {
-  const { bytes, ends } = encode(messages);
-  return { bytes: copied([bytes]), ends, sequences: messages.map((message) => message.pick("sequence").sequence) };
-}
+/** Turns messages into the bytes of an answer that has nothing else in it. */
+export type EncodeMessages = (messages: readonly RawDocument<MessageRecord>[]) => Run;
 
 /** The same memory with the messages that follow, up to and with a sequence. */
 export function extended(memory: KnownMemory, { to, run }: { to: number; run: Run }): KnownMemory {
@@ -101,7 +96,9 @@ export function compacted(memory: KnownMemory, limits: { messages: number; bytes
   const { runs } = memory;
   const messages = runs.reduce((sum, { ends }) => sum + ends.length, 0);
   const isTooLarge = sizeOf(memory) > limits.bytes;
-  if (runs.length <= MAX_RUNS && messages <= 2 * limits.messages && !isTooLarge) return memory;
+  if (runs.length <= MAX_RUNS && messages <= 2 * limits.messages && !isTooLarge) {
+    return runs.every(isCompact) ? memory : { ...memory, runs: runs.map(compact) };
+  }
 
   const sequences = runs.flatMap((run) => run.sequences);
   const lengths = runs.flatMap(({ ends }) => ends.map((end, index) => end - (ends[index - 1] ?? 0)));
@@ -123,6 +120,11 @@ export function compacted(memory: KnownMemory, limits: { messages: number; bytes
   });
   return { ...memory, from, runs: [{ bytes: copied(parts), ends, sequences: sequences.slice(first) }] };
 }
+
+/** Whether the bytes hold on to hardly more than themselves: small ones are a part of what others are in, too. */
+const isCompact = ({ bytes }: Run): boolean => bytes.buffer.byteLength <= 1.25 * bytes.length + MESSAGE_BYTES;
+
+const compact = (run: Run): Run => (isCompact(run) ? run : { ...run, bytes: copied([run.bytes]) });
 
 /** In memory of its own: a part would hold on to the whole that it is a part of. */
 function copied(parts: readonly Buffer[]): Buffer {

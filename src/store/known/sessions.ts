@@ -1,6 +1,6 @@
 import type { MessageRecord, SessionRecord } from "../../domain/records.js";
 import { RawDocument } from "../raw.js";
-import { compacted, type EncodeMessages, extended, type KnownMemory, runOf, sizeOf } from "./memory.js";
+import { compacted, type EncodeMessages, extended, type KnownMemory, sizeOf } from "./memory.js";
 
 /**
  * What this process knows of sessions: of live ones how it has left them by its own last transaction, and the newest messages that
@@ -91,7 +91,7 @@ export function createKnownSessions({ memoryBytes, usualWindow }: KnownLimits, e
       runs: [],
     });
     if (memory && memory.to !== first.sequence - 1) return memory;
-    return extended(memory ?? fresh(), { to: last.sequence, run: runOf(added.map(RawDocument.of), encode) });
+    return extended(memory ?? fresh(), { to: last.sequence, run: encode(added.map(RawDocument.of)) });
   };
 
   return {
