@@ -17,7 +17,7 @@ interface Writer {
   acknowledged: number;
 }
 
-const CHANGES = 40;
+const CHANGES = 25;
 const WRITERS = 4;
 const READERS = 6;
 
