@@ -7,10 +7,12 @@ import { OPERATION_TIMEOUT_MS } from "./driver-errors.js";
  *
  * When the next group starts follows from what is under way, so it holds on any machine:
  * - With nothing under way, when a turn of the event loop has brought nothing more: who is alone hardly waits, and those whose
- *   requests came in one go are together.
+ *   requests came in one go are together. A busy loop can bring something in each turn, so nobody waits for that longer than
+ *   twice as long as groups usually take.
  * - Beside others, when it is as large as all of them. So of many calls half are at the database while the other half gathers, and
  *   its work never ends while some wait; small groups, which cost nearly as much as large ones, do not split what could be one.
  * - At once, when it is full; and when those under way take twice as long as groups usually do, for a slow one must not hold up others.
+ *   Nor must a slow work hold up others: those of its group that have their outcome are not under way any more.
  */
 export interface Groups<Work extends { readonly call: Call }> {
   /** Has a work done. Rejects with its own error, or with UNAVAILABLE when its group fails or takes too long. */
@@ -37,29 +39,30 @@ export interface Choice<Work> {
 
 export type Outcome<T> = { readonly result: T } | { readonly error: unknown };
 
-/** What groups are taken to need before any has ended, and the most that one is waited for. */
-const LONG_MS = 50;
+/** What groups are taken to need before any has ended, and at most: what is slow now must not be waited for later. */
+const LONG_MS = 25;
 
 export function createGroups<Work extends { readonly call: Call }>(rules: GroupRules<Work>): Groups<Work> {
   const waiting = new Map<Work, (outcome: Outcome<unknown>) => void>();
-  const inFlight = new Map<Promise<void>, readonly Work[]>();
+  /** With those works of each group that have no outcome yet. */
+  const inFlight = new Map<Promise<void>, Set<Work>>();
   let arrivals = 0;
   let look: NodeJS.Immediate | undefined;
   /** Set while a group waits for those under way. */
   let patience: NodeJS.Timeout | undefined;
   let lastStart = 0;
-  let usualMs = LONG_MS / 2;
+  let usualMs = LONG_MS;
   let closed = false;
 
-  /** At the end of this turn of the event loop, or of the first one that brings nothing more. */
-  const lookSoon = (): void => {
+  /** At the end of this turn of the event loop, or of the first one that brings nothing more, or when that does not come. */
+  const lookSoon = (since = performance.now()): void => {
     if (look) return;
     const seen = arrivals;
     look = setImmediate(() => {
       look = undefined;
-      const isStillComing = arrivals > seen;
+      const isStillComing = arrivals > seen && performance.now() - since < 2 * usualMs;
       pump(isStillComing);
-      if (isStillComing) lookSoon();
+      if (isStillComing) lookSoon(since);
     });
   };
 
@@ -68,12 +71,12 @@ export function createGroups<Work extends { readonly call: Call }>(rules: GroupR
     patience = undefined;
     dismissLate();
     while (waiting.size > 0 && inFlight.size < rules.maxInFlight) {
-      const underWay = [...inFlight.values()].flat();
+      const underWay = [...inFlight.values()].flatMap((works) => [...works]);
       const { group, isFull } = rules.choose([...waiting.keys()], underWay);
       if (group.length === 0) return;
       if (!isFull) {
         if (isStillComing) return;
-        const restMs = lastStart + Math.min(2 * usualMs, LONG_MS) - performance.now();
+        const restMs = lastStart + 2 * usualMs - performance.now();
         if (group.length < underWay.length && restMs > 0) {
           patience = setTimeout(() => pump(false), restMs);
           return;
@@ -94,18 +97,27 @@ export function createGroups<Work extends { readonly call: Call }>(rules: GroupR
   const start = (group: readonly Work[]): void => {
     const settles = group.map((work) => waiting.get(work));
     for (const work of group) waiting.delete(work);
+    const works = new Set(group);
     const started = performance.now();
     lastStart = started;
     const run = rules
       .run(group)
       .catch((error: unknown) => group.map(() => ({ error })))
-      .then((outcomes) => Promise.all(outcomes.map(async (outcome, index) => settles[index]?.(await outcome))))
+      .then((outcomes) => {
+        usualMs += (Math.min(performance.now() - started, LONG_MS) - usualMs) / 8;
+        lookSoon();
+        return Promise.all(
+          group.map(async (work, index) => {
+            settles[index]?.((await outcomes[index]) as Outcome<unknown>);
+            works.delete(work);
+          }),
+        );
+      })
       .then(() => {
         inFlight.delete(run);
-        usualMs += (performance.now() - started - usualMs) / 8;
         lookSoon();
       });
-    inFlight.set(run, group);
+    inFlight.set(run, works);
   };
 
   return {
