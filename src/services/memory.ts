@@ -57,7 +57,7 @@ export function createMemoryService(deps: MemoryDeps) {
           session: session.key,
           adds: true,
           users: (found) => (found === undefined ? [session.user] : found.deleted ? [found.user] : []),
-          perhapsUsers: [session.user],
+          namedUsers: [session.user],
           perhapsMessages: ids.length > 0 ? input.messages.map(({ messageId }) => messageId) : [],
           decide: (state) => append(state, input),
         },

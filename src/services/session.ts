@@ -50,6 +50,7 @@ export function createSessionService({ changes, sessions, users, purger, restore
       const session = await changes.submit(call, {
         session: input.key,
         users: () => [input.user],
+        namedUsers: [input.user],
         decide: (state) => createSession(state, input),
       });
       return { session: toSession(session) };
@@ -101,7 +102,7 @@ export function createSessionService({ changes, sessions, users, purger, restore
       const session = await changes.submit(call, {
         session: key,
         users: (found) => (user === undefined ? [] : [found?.user, user]),
-        perhapsUsers: [user],
+        namedUsers: [user],
         decide: (state) => updateSession(state, key, { etag, user, metadata }),
       });
       return { session: toSession(session) };

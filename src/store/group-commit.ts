@@ -4,7 +4,8 @@ import { needsExtras, type SessionChange } from "./transaction.js";
 
 /**
  * Changes that arrive while transactions are under way form the next one, and share its cost: above all the wait for a
- * journaled majority. No two groups in flight hold the same session, so that they do not get in each other's way.
+ * journaled majority. No two groups in flight hold the same session, or name the same user, so that they do not get in each
+ * other's way.
  */
 export interface GroupCommit {
   /** Has a change made. Rejects with its own error, or with UNAVAILABLE when its group's transaction fails or takes too long. */
@@ -52,7 +53,7 @@ export function createGroupCommit(
 function nextGroup(waiting: readonly Entry[], underWay: readonly Entry[]): Choice<Entry> {
   const group: Entry[] = [];
   const taken = new Set<string>();
-  const held = new Set<string>(underWay.map(({ change }) => change.session));
+  const held = new Set(underWay.flatMap(({ change }) => documentsOf(change)));
   let messages = 0;
   let bytes = 0;
   let isFull = false;
@@ -67,8 +68,9 @@ function nextGroup(waiting: readonly Entry[], underWay: readonly Entry[]): Choic
       (group.length < MAX_CHANGES &&
         messages + entry.cost.messages <= MAX_MESSAGES &&
         bytes + entry.cost.bytes <= MAX_BYTES);
-    if (held.has(session) || (alone && taken.has(session)) || !hasPlace || !hasRoom) {
-      isFull ||= !hasRoom && !held.has(session);
+    const isHeld = documentsOf(entry.change).some((key) => held.has(key));
+    if (isHeld || (alone && taken.has(session)) || !hasPlace || !hasRoom) {
+      isFull ||= !hasRoom && !isHeld;
       held.add(session);
       continue;
     }
@@ -83,3 +85,9 @@ function nextGroup(waiting: readonly Entry[], underWay: readonly Entry[]): Choic
 }
 
 const largeBytesOf = ({ cost }: Entry): number => (cost.bytes > LARGE_BYTES ? cost.bytes : 0);
+
+/** What it may write that others may, too: the keys of sessions and users in one, with what tells them apart. */
+const documentsOf = ({ session, namedUsers = [] }: SessionChange<unknown>): string[] => [
+  session,
+  ...namedUsers.flatMap((user) => (user ? [`user ${user}`] : [])),
+];

@@ -26,8 +26,11 @@ export interface SessionChange<T> {
   readonly adds?: true;
   /** The keys of the users that the decision is sure to need, given the session as stored. */
   readonly users?: (session: SessionRecord | undefined) => readonly (string | undefined)[];
-  /** The users that it may need besides; they are read when it says so. */
-  readonly perhapsUsers?: readonly (string | undefined)[];
+  /**
+   * The users that its call names, whose documents it may write. Those that it may need besides those that it is sure to are read when
+   * it says so. No two groups in flight name the same, so that they do not get in each other's way.
+   */
+  readonly namedUsers?: readonly (string | undefined)[];
   /** The ids of the messages that the decision is sure to need. */
   readonly messages?: readonly string[];
   /** The ids of messages that it may need; they are read when it says so, or when one of them turns out to exist. */
@@ -154,7 +157,7 @@ async function read(
     const session = sessions.get(change.session)?.record;
     const users = [
       ...(change.users?.(session) ?? []),
-      ...(thorough ? [...(change.perhapsUsers ?? []), session?.user] : []),
+      ...(thorough ? [...(change.namedUsers ?? []), session?.user] : []),
     ];
     for (const key of users) if (key) userKeys.add(key);
     const messages = [...(change.messages ?? []), ...(thorough ? (change.perhapsMessages ?? []) : [])];

@@ -15,6 +15,7 @@ interface Submission {
   readonly name: string;
   readonly cost?: Cost;
   readonly alone?: boolean;
+  readonly user?: string;
   readonly deadline?: number;
   readonly late?: () => SessionsError;
   readonly signal?: AbortSignal;
@@ -65,11 +66,12 @@ const sessionOf = (name: string): string => name.replace(/\d+$/, "");
 
 /** Its outcome is its name, or the reason of its error. */
 function submit(submission: string | Submission): Promise<string> {
-  const { name, cost, alone, ...call } = typeof submission === "string" ? { name: submission } : submission;
+  const { name, cost, alone, user, ...call } = typeof submission === "string" ? { name: submission } : submission;
   const change: SessionChange<string> = {
     session: sessionOf(name),
     decide: () => ({ result: name }),
     ...(alone && { newest: true }),
+    ...(user && { namedUsers: [user] }),
   };
   return commits
     .submit({ project: "p", requestId: name, deadline: Infinity, signal: NEVER, ...call }, change, cost)
@@ -278,6 +280,18 @@ describe("calls of one session", () => {
     await groups[1]?.commit();
     await groups[2]?.commit();
     expect(await Promise.all(outcomes)).toEqual(["s1", "s2", "t1", "s3"]);
+  });
+
+  test("and those that name one user are never in two transactions at once: both may write the user's document", async () => {
+    void submit({ name: "a1", user: "ann" });
+    await settled();
+    for (const name of ["b1", "c1"]) void submit({ name, user: "ann" });
+    void submit({ name: "d1", user: "bob" });
+    await later();
+    expect(groups.map(({ names }) => names)).toEqual([["a1"], ["d1"]]);
+    await groups[0]?.commit();
+    await later();
+    expect(groups[2]?.names).toEqual(["b1", "c1"]);
   });
 
   test("keep their order also when an earlier one is too large for the group, or has to be alone", async () => {
