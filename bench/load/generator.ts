@@ -31,9 +31,11 @@ interface Listing {
 }
 let paused: Listing | undefined;
 
-/** In turn: each step goes to another service than the step before, where there are several. */
-function service(turn: number): Connections {
-  const found = services[turn % services.length];
+let calls = 0;
+
+/** In turn: each call goes to another service than the call before, where there are several, whatever it is about. */
+function service(): Connections {
+  const found = services[calls++ % services.length];
   if (found === undefined) throw new Error("not connected");
   return found;
 }
@@ -56,9 +58,7 @@ const handlers = {
     const from = positions[index] ?? 0;
     const loaded = await loop(async (i) => {
       const at = (from + i) % length;
-      for (const [turn, { path, requests }] of steps.entries()) {
-        await service(at + turn).unary(path, requests[at] as Uint8Array);
-      }
+      for (const { path, requests } of steps) await service().unary(path, requests[at] as Uint8Array);
     }, options);
     positions[index] = (from + loaded.calls) % length;
     return loaded;
@@ -104,7 +104,7 @@ function startListing(path: string, request: Uint8Array, onItems?: (sofar: numbe
     listing.last = message;
     onItems?.(listing.items);
   });
-  const listing: Listing = { call: service(0).stream(path, request, read), items: 0, last: undefined };
+  const listing: Listing = { call: service().stream(path, request, read), items: 0, last: undefined };
   return listing;
 }
 

@@ -25,7 +25,7 @@ export const chatTurnRows: readonly Row[] = [
     },
   },
   {
-    // Each call goes to the other one of two processes than the session's call before.
+    // Each call goes to the other one of two processes than the call before, so that both write and read each session.
     name: "chat_turn_two",
     unit: "turns/s",
     target: undefined,

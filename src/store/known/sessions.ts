@@ -40,7 +40,8 @@ interface Known {
   readonly bytes: number;
 }
 
-const MAX_SESSIONS = 10_000;
+/** Those of whose memory nothing is kept. */
+const MAX_BARE_SESSIONS = 10_000;
 const DISTRUST_MS = 10_000;
 
 /** One memory may have this part of the room for all: a huge one does not push out all others. */
@@ -52,11 +53,17 @@ export function createKnownSessions({ memoryBytes, usualWindow }: KnownLimits, e
   const distrusted = new Map<string, number>();
   const largest = memoryBytes * LARGEST_SHARE;
   let bytes = 0;
+  let bare = 0;
+
+  const count = (known: Known, by: 1 | -1): void => {
+    bytes += by * known.bytes;
+    if (!known.memory) bare += by;
+  };
 
   const remove = (key: string): Known | undefined => {
     const known = all.get(key);
+    if (known) count(known, -1);
     all.delete(key);
-    bytes -= known?.bytes ?? 0;
     return known;
   };
 
@@ -65,9 +72,9 @@ export function createKnownSessions({ memoryBytes, usualWindow }: KnownLimits, e
     if (!state && !kept) return;
     const known = { state, memory: kept, asked, bytes: kept ? sizeOf(kept) : 0 };
     all.set(key, known);
-    bytes += known.bytes;
+    count(known, 1);
     for (const oldest of all.keys()) {
-      if (bytes <= memoryBytes && all.size <= MAX_SESSIONS) return;
+      if (bytes <= memoryBytes && bare <= MAX_BARE_SESSIONS) return;
       remove(oldest);
     }
   };
@@ -94,6 +101,11 @@ export function createKnownSessions({ memoryBytes, usualWindow }: KnownLimits, e
     return extended(memory ?? fresh(), { to: last.sequence, run: encode(added.map(RawDocument.of)) });
   };
 
+  const forgetState = (key: string): void => {
+    const before = remove(key);
+    if (before) put(key, { ...before, state: undefined });
+  };
+
   return {
     state: (key) => all.get(key)?.state,
     learn(session, added) {
@@ -113,24 +125,22 @@ export function createKnownSessions({ memoryBytes, usualWindow }: KnownLimits, e
       const memory = before?.memory && isBetter(before.memory, read) ? before.memory : read;
       put(key, { state: before?.state, memory, asked: Math.max(asked, before?.asked ?? usualWindow) });
     },
-    forgetState(key) {
-      const before = remove(key);
-      if (before) put(key, { ...before, state: undefined });
-    },
+    forgetState,
     distrust(key) {
-      this.forgetState(key);
+      forgetState(key);
       distrusted.delete(key);
       distrusted.set(key, Date.now() + DISTRUST_MS);
       const [oldest] = distrusted.keys();
-      if (distrusted.size > MAX_SESSIONS && oldest !== undefined) distrusted.delete(oldest);
+      if (distrusted.size > MAX_BARE_SESSIONS && oldest !== undefined) distrusted.delete(oldest);
     },
     forget: (key) => void remove(key),
   };
 }
 
 /**
- * Of two reads of a memory that were under way at a time: the later one, and else the one that reaches further back. Not one after
- * which far more has come than was read: it could not be added to any more, and would be in the way for ever.
+ * Of two reads of a memory that were under way at a time: the one of the newer version, and else the one that reaches further back,
+ * for what has come since is read anyway. Not one after which far more has come than was read: it could not be added to any more, and
+ * would be in the way for ever.
  */
 function isBetter(kept: KnownMemory, read: KnownMemory): boolean {
   if (kept.epoch !== read.epoch || kept.to < read.from) return false;
