@@ -1,9 +1,8 @@
-import { constants, type ServerHttp2Stream } from "node:http2";
-import { ServerInterceptingCall, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
+import { ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { overloaded, requestTooSlow, type SessionsError } from "../domain/errors.js";
 import type { Decoded } from "./decoding.js";
-import { toStatus } from "./status.js";
+import { createRefusalLog, refuse, streamOf } from "./refusals.js";
 
 /** How much a process takes on at a time. */
 export interface AdmissionLimits {
@@ -22,9 +21,6 @@ export interface AdmissionLimits {
 const ARRIVAL_MS = 10_000;
 const ARRIVAL_PART_BYTES = 512 * 1024;
 
-/** Refusals come in thousands; the log tells their number this often. */
-const LOG_PERIOD_MS = 1_000;
-
 /**
  * Refuses what is more than the process can do, calls even before their requests have been read: who waits without end is
  * served no sooner, and what waits takes memory. `isSubject` tells which methods count; probes, say, must come through.
@@ -35,28 +31,18 @@ export function admission(
   log: Logger,
 ): ServerInterceptor {
   const inFlight = { calls: 0, streams: 0, bytes: 0 };
-  let refused = 0;
-  let lastLog = 0;
-  const note = (error: SessionsError): void => {
-    refused += 1;
-    if (Date.now() - lastLog < LOG_PERIOD_MS) return;
-    log.warn({ refused, reason: error.reason }, `refused: ${error.message}`);
-    lastLog = Date.now();
-    refused = 0;
-  };
+  const logRefusal = createRefusalLog(log);
 
   return ({ path, responseStream }, call) => {
     if (!isSubject(path)) return new ServerInterceptingCall(call);
     const kind = responseStream ? "streams" : "calls";
     const max = responseStream ? limits.maxStreams : limits.maxCalls;
     const stream = streamOf(call);
-    const refuse = (error: SessionsError): void => {
-      note(error);
+    const turnAway = (error: SessionsError): void => {
+      logRefusal(error, {});
       isRefused = true;
       endArrival();
-      call.sendStatus(toStatus(error, ""));
-      // Else what has arrived is kept, and what is on its way still comes.
-      stream?.close(constants.NGHTTP2_NO_ERROR);
+      refuse(call, error);
     };
     let arrival: NodeJS.Timeout | undefined;
     let isIn = false;
@@ -65,7 +51,7 @@ export function admission(
     /** Counts what a request takes. False when that is too much, and the call has been refused. */
     const take = (more: number): boolean => {
       if (inFlight.bytes + more > limits.maxRequestBytes) {
-        refuse(overloaded("request bytes", limits.maxRequestBytes));
+        turnAway(overloaded("request bytes", limits.maxRequestBytes));
         return false;
       }
       bytes += more;
@@ -88,11 +74,11 @@ export function admission(
         next({
           onReceiveMetadata(metadata, pass) {
             if (inFlight[kind] >= max) {
-              refuse(overloaded(kind, max));
+              turnAway(overloaded(kind, max));
               return;
             }
             stream?.on("data", arrive);
-            arrival = setTimeout(() => refuse(requestTooSlow(ARRIVAL_PART_BYTES, ARRIVAL_MS)), ARRIVAL_MS);
+            arrival = setTimeout(() => turnAway(requestTooSlow(ARRIVAL_PART_BYTES, ARRIVAL_MS)), ARRIVAL_MS);
             pass(metadata);
           },
           onReceiveMessage(message: Decoded<unknown>, pass) {
@@ -105,7 +91,7 @@ export function admission(
             if (message.bytes > bytes && !take(message.bytes - bytes)) return;
             // Only now: calls that never send a request must not take the places of those that do.
             if (inFlight[kind] >= max) {
-              refuse(overloaded(kind, max));
+              turnAway(overloaded(kind, max));
               return;
             }
             isIn = true;
@@ -128,16 +114,3 @@ export function admission(
     });
   };
 }
-
-/**
- * The HTTP/2 stream under a call. grpc-js tells of a message only when all of it has arrived; a thousand calls that each send
- * nearly all of one would hold gigabytes that nobody has counted.
- */
-function streamOf(call: ServerInterceptingCallInterface): ServerHttp2Stream | undefined {
-  let inner: Layer | undefined = call as Layer;
-  while (inner && !inner.stream) inner = inner.nextCall;
-  return inner?.stream;
-}
-
-/** A call as grpc-js has it, one interceptor's around another's. */
-type Layer = { readonly nextCall?: Layer; readonly stream?: ServerHttp2Stream };

@@ -4,6 +4,7 @@ import { onTestFinished } from "vitest";
 import { Duration } from "../../gen/google/protobuf/duration.js";
 import { MAX_REQUEST_BYTES } from "../../src/domain/limits.js";
 import { adapt, type Method } from "../../src/rpc/adapter.js";
+import { OPEN_TO_ALL } from "../../src/rpc/authentication.js";
 import { ownStatuses } from "../../src/rpc/own-statuses.js";
 import { createTurns } from "../../src/rpc/turns.js";
 import type { LogLine } from "../support/observed-service.js";
@@ -46,6 +47,7 @@ export async function startHandMade(methods: {
       { ask: nothing, stream: nothing, ...methods },
       {
         log: pino({ base: undefined }, { write: (line: string) => void lines.push(JSON.parse(line)) }),
+        callerOf: OPEN_TO_ALL.callerOf,
         stopStreams: never,
         stopAll: never,
         chunkTurns: createTurns(8),

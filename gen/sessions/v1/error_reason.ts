@@ -134,6 +134,11 @@ export const ErrorReason = {
   ERROR_REASON_RATE_LIMITED: 23,
   /** ERROR_REASON_KEY_NOT_FOUND - The project has no key of this id. Status NOT_FOUND, metadata {"key_id": "…"}. */
   ERROR_REASON_KEY_NOT_FOUND: 24,
+  /**
+   * ERROR_REASON_KEY_SET_UNAVAILABLE - The token is signed with a key that is not known yet, and the issuer's key set cannot be fetched. Nothing was done.
+   * Status UNAVAILABLE, with google.rpc.RetryInfo.
+   */
+  ERROR_REASON_KEY_SET_UNAVAILABLE: 25,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -164,4 +169,5 @@ export namespace ErrorReason {
   export type ERROR_REASON_OVERLOADED = typeof ErrorReason.ERROR_REASON_OVERLOADED;
   export type ERROR_REASON_RATE_LIMITED = typeof ErrorReason.ERROR_REASON_RATE_LIMITED;
   export type ERROR_REASON_KEY_NOT_FOUND = typeof ErrorReason.ERROR_REASON_KEY_NOT_FOUND;
+  export type ERROR_REASON_KEY_SET_UNAVAILABLE = typeof ErrorReason.ERROR_REASON_KEY_SET_UNAVAILABLE;
 }
