@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { Metadata } from "@grpc/grpc-js";
+import { once } from "node:events";
 import { type CreateKeyRequest, Role } from "../../gen/sessions/v1/key_service.js";
 import { ListMessagesRequest, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
 import { type Api, connect, type Loose } from "../support/api.js";
+import { frame, rawClient } from "../support/raw-grpc.js";
 import { startService, type TestService, type TestServiceOptions } from "../support/service.js";
 
 /** A service that takes keys, and callers with keys of their own. */
@@ -46,17 +47,22 @@ export async function startKeyed(options: TestServiceOptions = {}): Promise<Keye
   };
 }
 
-/** A listing of messages whose reader takes nothing until it is told to. */
-export function openListing(api: Api, sessionId: string, credential: string) {
-  const { path, requestSerialize, responseDeserialize } = MemoryServiceService.listMessages;
-  const metadata = new Metadata();
-  metadata.set("authorization", `Bearer ${credential}`);
-  const request = ListMessagesRequest.fromPartial({ sessionId });
-  const stream = api.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, metadata);
+/** A listing of messages whose reader takes nothing until it is told to. A stock client would take some megabytes. */
+export async function openListing(address: string, sessionId: string, credential: string) {
+  const raw = rawClient(address);
+  const stream = raw.open(MemoryServiceService.listMessages.path, { authorization: `Bearer ${credential}` });
+  const ended = new Promise<number>((resolve) =>
+    stream.once("trailers", (trailers) => resolve(Number(trailers["grpc-status"]))),
+  );
+  stream.end(frame(ListMessagesRequest.encode(ListMessagesRequest.fromPartial({ sessionId })).finish()));
+  await once(stream, "response");
   return {
-    answered: new Promise((resolve) => stream.once("metadata", resolve)),
-    /** With the error that it ended with, if it did. */
-    ended: new Promise<unknown>((resolve) => stream.once("error", resolve).once("end", resolve)),
-    read: () => void stream.on("data", () => {}),
+    /** Reads to the end. The answer is the status. */
+    async finish(): Promise<number> {
+      stream.resume();
+      const status = await ended;
+      raw.close();
+      return status;
+    },
   };
 }
