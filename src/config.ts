@@ -25,6 +25,8 @@ export interface Config {
   readonly maxCalls: number;
   readonly maxStreams: number;
   readonly maxRequestBytes: number;
+  /** How many calls a second one project may make of one process; undefined for as many as it likes. */
+  readonly projectRate: number | undefined;
   /** Who may call; undefined for whoever reaches the service. */
   readonly auth: AuthSettings | undefined;
   readonly logLevel: LogLevel;
@@ -86,6 +88,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     maxStreams: read("SESSIONS_MAX_STREAMS", "1000", wholeNumber(1, 1_000_000)),
     // Less would refuse a single request of the size that is allowed.
     maxRequestBytes: read("SESSIONS_MAX_REQUEST_MIB", "256", wholeNumber(16, 1_000_000)) * MIB,
+    projectRate: read("SESSIONS_PROJECT_RATE", "", (text) =>
+      text === "" ? undefined : wholeNumber(1, 1_000_000)(text),
+    ),
     auth: readAuth(env, hosts, read, mistakes),
     logLevel: read("SESSIONS_LOG_LEVEL", "info", oneOf(LOG_LEVELS)),
     logFormat: read("SESSIONS_LOG_FORMAT", isTerminal ? "pretty" : "json", oneOf(["pretty", "json"] as const)),

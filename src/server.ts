@@ -21,6 +21,7 @@ import { type AdmissionLimits, admission } from "./rpc/admission.js";
 import { type Authentication, createAuthentication, OPEN_TO_ALL } from "./rpc/authentication.js";
 import { takeLongDeadlinesAsNone } from "./rpc/long-deadlines.js";
 import { ownStatuses } from "./rpc/own-statuses.js";
+import { createPresence } from "./rpc/presence.js";
 import { createStandardServices } from "./rpc/standard-services.js";
 import { createTurns } from "./rpc/turns.js";
 import { encodeMessages } from "./services/encode.js";
@@ -56,6 +57,8 @@ export interface ServerDeps {
   readonly cacheBytes: number;
   readonly shutdownGraceMs: number;
   readonly limits: AdmissionLimits;
+  /** How many calls a second one project may make of this process; undefined for as many as it likes. */
+  readonly projectRate?: number | undefined;
   /** What callers show; undefined where nobody has to show anything. */
   readonly auth?: AuthSettings | undefined;
   /** Whether other processes listen on the same address. */
@@ -81,6 +84,13 @@ const CONNECTION_AGE_MS = 300_000;
  * must not keep those waiting who ask for little, and who has left the queue costs nothing more.
  */
 const CHUNKS_AT_A_TIME = 8;
+
+/**
+ * How many calls are worked at at a time while several projects call: enough to keep the database busy, few enough that who calls
+ * seldom does not wait behind all that another has sent. What takes longer than the turn waits for something of its own.
+ */
+const CALLS_AT_A_TIME = 32;
+const CALL_TURN_MS = 100;
 
 /** Methods whose work grows with what is stored. Each of their steps is bounded; the whole is as long as its caller waits. */
 const UNBOUNDED = new Set([
@@ -120,16 +130,30 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const stopStreams = new AbortController();
   const stopAll = new AbortController();
   const authentication = authenticationOf(deps, keys);
+  const presence = createPresence();
   const options = {
     log,
     callerOf: authentication.callerOf,
     stopStreams: stopStreams.signal,
     stopAll: stopAll.signal,
     unbounded: UNBOUNDED,
-    chunkTurns: createTurns(CHUNKS_AT_A_TIME),
+    chunkTurns: createTurns({ atATime: CHUNKS_AT_A_TIME }),
+    callTurns: createTurns({ atATime: CALLS_AT_A_TIME, atMostMs: CALL_TURN_MS, unlessAlone: presence }),
   };
   const server = new Server({
-    interceptors: [ownStatuses, ...authentication.interceptors, admission(deps.limits, isOurs, log)],
+    interceptors: [
+      ownStatuses,
+      ...authentication.interceptors,
+      admission({
+        limits: deps.limits,
+        projectRate: deps.projectRate,
+        isShared: deps.auth !== undefined,
+        presence,
+        isSubject: isOurs,
+        callerOf: authentication.callerOf,
+        log,
+      }),
+    ],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
     // Finds clients that vanished without a word within 80 s, so that their streams do not stay for ever.
     "grpc.keepalive_time_ms": 60_000,

@@ -40,6 +40,8 @@ export interface AdapterOptions {
   readonly stopAll: AbortSignal;
   /** Whose turn it is to make the next chunk of a stream. */
   readonly chunkTurns: Turns;
+  /** Whose turn it is to have a call worked at. */
+  readonly callTurns: Turns;
   /** Names of methods whose work grows with what is stored: only their steps are bounded in time, not the whole. */
   readonly unbounded: ReadonlySet<string>;
 }
@@ -102,8 +104,13 @@ function unary(
   const encode = encoding(responseSerialize);
   return (call, callback) => {
     const context = open(call, path, limitMs, stops, options);
+    const { project, signal } = context.call;
     execute(context, call.request, async (request) =>
-      encode(await context.within(run(request, context.call) as Promise<unknown>)),
+      encode(
+        await context.within(
+          options.callTurns.take(project, signal, () => run(request, context.call) as Promise<unknown>),
+        ),
+      ),
     ).then(
       (response) => {
         context.end(codes.OK);
@@ -158,11 +165,11 @@ async function pipe(
   context: Context,
   { chunkTurns }: AdapterOptions,
 ): Promise<void> {
-  const { signal } = context.call;
+  const { project, signal } = context.call;
   try {
     for (;;) {
       const next = await context.within(
-        chunkTurns.take(signal, () => chunks.next()),
+        chunkTurns.take(project, signal, () => chunks.next()),
         LIMIT_MS,
       );
       if (next.done) return;

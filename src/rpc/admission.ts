@@ -1,8 +1,14 @@
-import { ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
+import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import { overloaded, requestTooSlow, type SessionsError } from "../domain/errors.js";
+import { overloaded, rateLimited, requestTooSlow, type SessionsError } from "../domain/errors.js";
+import { MAX_REQUEST_BYTES } from "../domain/limits.js";
+import { ANYBODY } from "../domain/principal.js";
+import { type Caller, whoIs } from "./authentication.js";
 import type { Decoded } from "./decoding.js";
+import type { Presence } from "./presence.js";
+import { createRates } from "./rates.js";
 import { createRefusalLog, refuse, streamOf } from "./refusals.js";
+import { createShares, type Shares } from "./shares.js";
 
 /** How much a process takes on at a time. */
 export interface AdmissionLimits {
@@ -21,16 +27,37 @@ export interface AdmissionLimits {
 const ARRIVAL_MS = 10_000;
 const ARRIVAL_PART_BYTES = 512 * 1024;
 
+/** What comes with a request on its way. */
+const FRAME_BYTES = 1024;
+
+export interface AdmissionOptions {
+  readonly limits: AdmissionLimits;
+  /** How many calls a second one project may make; undefined for as many as it likes. */
+  readonly projectRate: number | undefined;
+  /** Whether there can be more than one project, who then have to share. */
+  readonly isShared: boolean;
+  readonly presence: Presence;
+  /** Whether a method counts: probes, say, must come through. */
+  readonly isSubject: (path: string) => boolean;
+  /** Who calls, by the metadata of their call. */
+  readonly callerOf: (metadata: Metadata) => Caller;
+  readonly log: Logger;
+}
+
+/** What is kept for those who hold little: one part in so many. */
+const KEPT_PART = 8;
+
 /**
  * Refuses what is more than the process can do, calls even before their requests have been read: who waits without end is
- * served no sooner, and what waits takes memory. `isSubject` tells which methods count; probes, say, must come through.
+ * served no sooner, and what waits takes memory. What there is is shared by the projects.
  */
-export function admission(
-  limits: AdmissionLimits,
-  isSubject: (path: string) => boolean,
-  log: Logger,
-): ServerInterceptor {
-  const inFlight = { calls: 0, streams: 0, bytes: 0 };
+export function admission(options: AdmissionOptions): ServerInterceptor {
+  const { limits, isSubject, callerOf, presence, log } = options;
+  const sharesOf = (max: number, atLeast: number): Shares =>
+    createShares({ max, atLeast, kept: options.isShared ? Math.floor(max / KEPT_PART) : 0 });
+  const places = { calls: sharesOf(limits.maxCalls, 1), streams: sharesOf(limits.maxStreams, 1) };
+  const room = sharesOf(limits.maxRequestBytes, MAX_REQUEST_BYTES + FRAME_BYTES);
+  const rates = options.projectRate === undefined ? undefined : createRates(options.projectRate);
   const logRefusal = createRefusalLog(log);
 
   return ({ path, responseStream }, call) => {
@@ -39,23 +66,24 @@ export function admission(
     const max = responseStream ? limits.maxStreams : limits.maxCalls;
     const stream = streamOf(call);
     const turnAway = (error: SessionsError): void => {
-      logRefusal(error, {});
+      logRefusal(error, { method: path.slice(1), ...whoIs(principal) });
       isRefused = true;
       endArrival();
       refuse(call, error);
     };
+    let principal = ANYBODY;
+    let projects = 1;
     let arrival: NodeJS.Timeout | undefined;
     let isIn = false;
     let isRefused = false;
     let bytes = 0;
     /** Counts what a request takes. False when that is too much, and the call has been refused. */
     const take = (more: number): boolean => {
-      if (inFlight.bytes + more > limits.maxRequestBytes) {
+      if (!room.take(principal.project, more, projects)) {
         turnAway(overloaded("request bytes", limits.maxRequestBytes));
         return false;
       }
       bytes += more;
-      inFlight.bytes += more;
       return true;
     };
     const partsArrived = () => Math.floor(bytes / ARRIVAL_PART_BYTES);
@@ -73,7 +101,15 @@ export function admission(
       start: (next) =>
         next({
           onReceiveMetadata(metadata, pass) {
-            if (inFlight[kind] >= max) {
+            principal = callerOf(metadata).principal;
+            const { project } = principal;
+            const waitMs = rates?.take(project) ?? 0;
+            if (waitMs > 0) {
+              turnAway(rateLimited(project, options.projectRate ?? 0, waitMs));
+              return;
+            }
+            projects = presence.note(project);
+            if (!places[kind].fits(project, 1, projects)) {
               turnAway(overloaded(kind, max));
               return;
             }
@@ -90,12 +126,11 @@ export function admission(
             // What was packed is larger than what has arrived.
             if (message.bytes > bytes && !take(message.bytes - bytes)) return;
             // Only now: calls that never send a request must not take the places of those that do.
-            if (inFlight[kind] >= max) {
+            if (!places[kind].take(principal.project, 1, projects)) {
               turnAway(overloaded(kind, max));
               return;
             }
             isIn = true;
-            inFlight[kind] += 1;
             pass(message);
           },
           onReceiveHalfClose(pass) {
@@ -107,8 +142,8 @@ export function admission(
           // Comes once, at the end of every call, however it ended.
           onCancel() {
             endArrival();
-            if (isIn) inFlight[kind] -= 1;
-            inFlight.bytes -= bytes;
+            if (isIn) places[kind].give(principal.project, 1);
+            room.give(principal.project, bytes);
           },
         }),
     });
