@@ -44,6 +44,10 @@ export interface AdmissionOptions {
   readonly log: Logger;
 }
 
+/** For how long a refusal is held back, which is about when it is worth to try again; and of how many calls at a time. */
+const HOLD_MS = 1_000;
+const MAX_HELD = 10_000;
+
 /** What is kept for those who hold little: one part in so many. */
 const KEPT_PART = 8;
 
@@ -59,6 +63,7 @@ export function admission(options: AdmissionOptions): ServerInterceptor {
   const room = sharesOf(limits.maxRequestBytes, MAX_REQUEST_BYTES + FRAME_BYTES);
   const rates = options.projectRate === undefined ? undefined : createRates(options.projectRate);
   const logRefusal = createRefusalLog(log);
+  let held = 0;
 
   return ({ path, responseStream }, call) => {
     if (!isSubject(path)) return new ServerInterceptingCall(call);
@@ -71,6 +76,25 @@ export function admission(options: AdmissionOptions): ServerInterceptor {
       endArrival();
       refuse(call, error);
     };
+    /** The same, but later where others are there: who is told at once asks again at once, and answering that takes their time. */
+    const turnAwayLater = (error: SessionsError): void => {
+      if (projects === 1 || held >= MAX_HELD) {
+        turnAway(error);
+        return;
+      }
+      held += 1;
+      release = setTimeout(() => {
+        endHold();
+        turnAway(error);
+      }, HOLD_MS);
+    };
+    const endHold = (): void => {
+      if (release === undefined) return;
+      clearTimeout(release);
+      release = undefined;
+      held -= 1;
+    };
+    let release: NodeJS.Timeout | undefined;
     let principal = ANYBODY;
     let projects = 1;
     let arrival: NodeJS.Timeout | undefined;
@@ -103,14 +127,14 @@ export function admission(options: AdmissionOptions): ServerInterceptor {
           onReceiveMetadata(metadata, pass) {
             principal = callerOf(metadata).principal;
             const { project } = principal;
+            projects = presence.note(project);
             const waitMs = rates?.take(project) ?? 0;
             if (waitMs > 0) {
-              turnAway(rateLimited(project, options.projectRate ?? 0, waitMs));
+              turnAwayLater(rateLimited(project, options.projectRate ?? 0, waitMs));
               return;
             }
-            projects = presence.note(project);
             if (!places[kind].fits(project, 1, projects)) {
-              turnAway(overloaded(kind, max));
+              turnAwayLater(overloaded(kind, max));
               return;
             }
             stream?.on("data", arrive);
@@ -141,6 +165,7 @@ export function admission(options: AdmissionOptions): ServerInterceptor {
           },
           // Comes once, at the end of every call, however it ended.
           onCancel() {
+            endHold();
             endArrival();
             if (isIn) places[kind].give(principal.project, 1);
             room.give(principal.project, bytes);
