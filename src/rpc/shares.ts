@@ -28,7 +28,8 @@ export function createShares({ max, atLeast, kept }: ShareRules): Shares {
     const holds = (held.get(project) ?? 0) + amount;
     if (total + amount > max) return false;
     if (projects > 1 && holds > half) return false;
-    const isLittle = holds <= max / Math.max(projects, 2);
+    // An even share if one more comes.
+    const isLittle = holds <= max / (projects + 1);
     return isLittle || total + amount <= max - kept;
   };
 
