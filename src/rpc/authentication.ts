@@ -60,7 +60,7 @@ export function createAuthentication({
     const fail = (error: unknown, principal?: Principal): void => {
       const method = path.slice(1);
       const requestId = randomUUID();
-      if (error instanceof SessionsError) logRefusal(error, { method, ...whoIs(principal), cause: error.cause });
+      if (error instanceof SessionsError) logRefusal(error, { method, ...whoIs(principal), ...causeOf(error) });
       else log.error({ err: error, method, request_id: requestId }, "call failed");
       refuse(call, error, requestId);
     };
@@ -119,6 +119,12 @@ export function createAuthentication({
       return caller;
     },
   };
+}
+
+/** What there is to tell of a refusal besides: whose key it was, or what a library had against a token, but never what was in it. */
+function causeOf({ cause }: SessionsError): object | undefined {
+  if (cause instanceof Error) return { cause: String(cause) };
+  return typeof cause === "object" && cause !== null ? cause : undefined;
 }
 
 /** What log lines tell of a caller. */
