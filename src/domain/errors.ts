@@ -253,7 +253,7 @@ export const rateLimited = (project: string, max: number, retryAfterMs: number) 
   new SessionsError(
     "RESOURCE_EXHAUSTED",
     "RATE_LIMITED",
-    `Project ${quote(project)} makes more than the ${max} calls a second that it may. Nothing was done: try again in ${retryAfterMs} ms.`,
+    `Project ${quote(project)} makes more than the ${max} calls a second that it may. Nothing was done: try again a little later.`,
     { project, max: String(max) },
     [],
     { retryAfterMs },

@@ -147,6 +147,15 @@ it("every method has a role, and nothing else has", () => {
   expect(OURS.map((path) => path.replace("/sessions.v1.", ""))).toEqual(Object.keys(CALLS).sort(byOrderOf(OURS)));
 });
 
+it("each role may do what is said of it", () => {
+  const saying = (path: string): Role => {
+    const [, service = "", method = ""] = path.split("/");
+    if (service.endsWith(".KeyService") || method === "ListErasures" || method.startsWith("Purge")) return "admin";
+    return /^(Get|BatchGet|List|Search|Watch)/.test(method) ? "reader" : "writer";
+  };
+  expect(OURS.map((path) => [path, roleFor(path)])).toEqual(OURS.map((path) => [path, saying(path)]));
+});
+
 const byOrderOf = (paths: readonly string[]) => (a: string, b: string) =>
   paths.indexOf(`/sessions.v1.${a}`) - paths.indexOf(`/sessions.v1.${b}`);
 
