@@ -89,7 +89,7 @@ const CHUNKS_AT_A_TIME = 8;
  * How many calls are worked at at a time while several projects call: enough to keep the database busy, few enough that who calls
  * seldom does not wait behind all that another has sent. What takes longer than the turn waits for something of its own.
  */
-const CALLS_AT_A_TIME = 8;
+const CALLS_AT_A_TIME = 16;
 const CALL_TURN_MS = 100;
 
 /** Methods whose work grows with what is stored. Each of their steps is bounded; the whole is as long as its caller waits. */
