@@ -86,11 +86,15 @@ const CONNECTION_AGE_MS = 300_000;
 const CHUNKS_AT_A_TIME = 8;
 
 /**
- * How many calls are worked at at a time while several projects call: enough to keep the database busy, few enough that who calls
- * seldom does not wait behind all that another has sent. What takes longer than the turn waits for something of its own.
+ * How many calls of each project are worked at at a time while several projects call: so few that who calls seldom does not wait
+ * behind all that another has sent. What takes longer than the turn waits for something of its own.
  */
-const CALLS_AT_A_TIME = 16;
+const CALLS_AT_A_TIME = 4;
 const CALL_TURN_MS = 100;
+
+/** For how long places are kept for others who have called, and turns taken with them. */
+const PLACES_MS = 10_000;
+const TURNS_MS = 1_000;
 
 /** Methods whose work grows with what is stored. Each of their steps is bounded; the whole is as long as its caller waits. */
 const UNBOUNDED = new Set([
@@ -130,7 +134,6 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const stopStreams = new AbortController();
   const stopAll = new AbortController();
   const authentication = authenticationOf(deps, keys);
-  const presence = createPresence();
   const options = {
     log,
     callerOf: authentication.callerOf,
@@ -138,7 +141,12 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     stopAll: stopAll.signal,
     unbounded: UNBOUNDED,
     chunkTurns: createTurns({ atATime: CHUNKS_AT_A_TIME }),
-    callTurns: createTurns({ atATime: CALLS_AT_A_TIME, atMostMs: CALL_TURN_MS, unlessAlone: presence }),
+    callTurns: createTurns({
+      atATime: CALLS_AT_A_TIME,
+      atMostMs: CALL_TURN_MS,
+      eachProject: true,
+      unlessAlone: createPresence(TURNS_MS),
+    }),
   };
   const server = new Server({
     interceptors: [
@@ -148,7 +156,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
         limits: deps.limits,
         projectRate: deps.projectRate,
         isShared: deps.auth !== undefined,
-        presence,
+        presence: createPresence(PLACES_MS),
         isSubject: isOurs,
         callerOf: authentication.callerOf,
         log,

@@ -4,10 +4,8 @@ export interface Presence {
   note(project: string): number;
 }
 
-/** For how long a project counts as there after it has asked for something. */
-const PRESENT_MS = 10_000;
-
-export function createPresence(now: () => number = () => performance.now()): Presence {
+/** `presentMs`: for how long a project counts as there after it has asked for something. */
+export function createPresence(presentMs: number, now: () => number = () => performance.now()): Presence {
   /** When each was seen last. In that order, as maps give their keys in the order in which they were put in. */
   const seen = new Map<string, number>();
   return {
@@ -16,7 +14,7 @@ export function createPresence(now: () => number = () => performance.now()): Pre
       seen.delete(project);
       seen.set(project, time);
       for (const [other, seenAt] of seen) {
-        if (time - seenAt <= PRESENT_MS) break;
+        if (time - seenAt <= presentMs) break;
         seen.delete(other);
       }
       return seen.size;

@@ -12,25 +12,35 @@ export interface TurnRules {
   readonly atATime: number;
   /** A turn that takes longer than this is over for the others: what it waits for is not what they want. Default: it takes as long as it takes. */
   readonly atMostMs?: number;
+  /** Whether each project may have so many at a time, and not all of them together. */
+  readonly eachProject?: true;
   /** Nobody waits while only one project is there, by this. Default: whoever is too many waits. */
   readonly unlessAlone?: Presence;
 }
 
-export function createTurns({ atATime, atMostMs, unlessAlone }: TurnRules): Turns {
+export function createTurns({ atATime, atMostMs, eachProject, unlessAlone }: TurnRules): Turns {
   /** Who waits, by project; the project that had its turn last is the last. */
   const waiting = new Map<string, Set<() => void>>();
-  let taken = 0;
+  /** How many have their turn, by project, or of all under one name. */
+  const taken = new Map<string, number>();
+  const poolOf = (project: string): string => (eachProject ? project : "");
+  const count = (project: string, by: 1 | -1): void => {
+    const after = (taken.get(poolOf(project)) ?? 0) + by;
+    if (after > 0) taken.set(poolOf(project), after);
+    else taken.delete(poolOf(project));
+  };
 
   const next = (): void => {
-    while (taken < atATime) {
-      const [first] = waiting;
-      if (!first) return;
-      const [project, queue] = first;
+    // A project that is put in again comes again in this loop, behind the others.
+    for (const [project, queue] of waiting) {
+      const isFull = (taken.get(poolOf(project)) ?? 0) >= atATime;
+      if (isFull && !eachProject) return;
+      if (isFull) continue;
       const [enter] = queue;
       waiting.delete(project);
       if (enter) queue.delete(enter);
       if (queue.size > 0) waiting.set(project, queue);
-      taken += 1;
+      count(project, 1);
       enter?.();
     }
   };
@@ -65,7 +75,7 @@ export function createTurns({ atATime, atMostMs, unlessAlone }: TurnRules): Turn
       if (isOver) return;
       isOver = true;
       clearTimeout(timer);
-      taken -= 1;
+      count(project, -1);
       next();
     };
     if (atMostMs !== undefined) timer = setTimeout(giveBack, atMostMs);

@@ -61,7 +61,7 @@ describe("shares", () => {
 describe("presence", () => {
   it("counts those who asked for something within 10 s", () => {
     let now = 0;
-    const presence = createPresence(() => now);
+    const presence = createPresence(10_000, () => now);
     expect(presence.note("a")).toBe(1);
     expect(presence.note("b")).toBe(2);
     now = 9_000;
@@ -142,6 +142,18 @@ describe("turns", () => {
     expect(begun).toHaveLength(8);
   });
 
+  it("are as many for each project, where that is the rule", async () => {
+    const turns = createTurns({ atATime: 2, eachProject: true });
+    const { begun, act, endNext } = acts();
+    for (const project of ["a", "b"]) for (let n = 0; n < 3; n++) void turns.take(project, never, act(project));
+    await settled();
+    expect(begun.join("")).toBe("aabb");
+    await endNext();
+    expect(begun.join("")).toBe("aabba");
+    for (let n = 0; n < 6; n++) await endNext();
+    expect(begun.join("")).toBe("aabbab");
+  });
+
   it("pass over who has left, and fail with what they left for", async () => {
     const turns = createTurns({ atATime: 1 });
     const { begun, act, endNext } = acts();
@@ -181,7 +193,7 @@ describe("turns", () => {
   });
 
   it("are not waited for by one who is alone", async () => {
-    const turns = createTurns({ atATime: 1, unlessAlone: createPresence() });
+    const turns = createTurns({ atATime: 1, unlessAlone: createPresence(60_000) });
     const { begun, act, endNext } = acts();
     for (let n = 0; n < 3; n++) void turns.take("a", never, act("a"));
     expect(begun).toHaveLength(3);
