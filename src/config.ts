@@ -1,3 +1,4 @@
+import { type AuthSettings, readAuth } from "./config-auth.js";
 import { uriFault } from "./store/database.js";
 
 /** The service's settings, all out of the environment and fixed from the start. */
@@ -24,6 +25,10 @@ export interface Config {
   readonly maxCalls: number;
   readonly maxStreams: number;
   readonly maxRequestBytes: number;
+  /** How many calls a second one project may make of one process; undefined for as many as it likes. */
+  readonly projectRate: number | undefined;
+  /** Who may call; undefined for whoever reaches the service. */
+  readonly auth: AuthSettings | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: "pretty" | "json";
 }
@@ -56,18 +61,23 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
       return parse(text);
     } catch (error) {
       // A URI may hold a password.
-      const shown = name === "MONGODB_URI" ? name : `${name}=${JSON.stringify(text)}`;
+      const shown = URIS.has(name) ? name : `${name}=${JSON.stringify(text)}`;
       mistakes.push(`${shown}: ${(error as Error).message}`);
       return undefined as T;
     }
   };
 
+  const grpcListen = read("SESSIONS_GRPC_LISTEN", "127.0.0.1:50051", address);
+  const httpListen = read("SESSIONS_HTTP_LISTEN", "127.0.0.1:8080", (text) =>
+    text === "" ? undefined : address(text),
+  );
+  const hosts = [grpcListen, httpListen].flatMap((listen) => listen?.host ?? []);
   const config: Config = {
     mongodbUri: read("MONGODB_URI", "", mongodbUri),
     mongodbDatabase: read("MONGODB_DATABASE", "sessions", databaseName),
     dataDir: read("SESSIONS_DATA_DIR", ".data", nonEmpty),
-    grpcListen: read("SESSIONS_GRPC_LISTEN", "127.0.0.1:50051", address),
-    httpListen: read("SESSIONS_HTTP_LISTEN", "127.0.0.1:8080", (text) => (text === "" ? undefined : address(text))),
+    grpcListen,
+    httpListen,
     retentionMs: read("SESSIONS_RETENTION", "30d", duration(0, MAX_DURATION_MS)),
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
     memoryWindow: read("SESSIONS_MEMORY_WINDOW", "50", wholeNumber(1, 1000)),
@@ -78,6 +88,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     maxStreams: read("SESSIONS_MAX_STREAMS", "1000", wholeNumber(1, 1_000_000)),
     // Less would refuse a single request of the size that is allowed.
     maxRequestBytes: read("SESSIONS_MAX_REQUEST_MIB", "256", wholeNumber(16, 1_000_000)) * MIB,
+    projectRate: read("SESSIONS_PROJECT_RATE", "", (text) =>
+      text === "" ? undefined : wholeNumber(1, 1_000_000)(text),
+    ),
+    auth: readAuth(env, hosts, read, mistakes),
     logLevel: read("SESSIONS_LOG_LEVEL", "info", oneOf(LOG_LEVELS)),
     logFormat: read("SESSIONS_LOG_FORMAT", isTerminal ? "pretty" : "json", oneOf(["pretty", "json"] as const)),
   };
@@ -89,6 +103,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
 }
 
 const MIB = 1024 * 1024;
+
+const URIS: ReadonlySet<string> = new Set(["MONGODB_URI", "SESSIONS_JWKS_URL"]);
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 

@@ -1,6 +1,7 @@
 import { setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { type Config, ConfigError, readConfig } from "./config.js";
+import { isLoopback } from "./config-auth.js";
 import { LocalMongoError, startLocalMongo } from "./local/index.js";
 import { createLog } from "./observability/log.js";
 import { startServer } from "./server.js";
@@ -107,12 +108,9 @@ async function startLocal(config: Config, log: Logger, ends: (() => Promise<void
   return local.uri;
 }
 
-function warnIfOpen({ grpcListen: { host } }: Config, log: Logger): void {
-  if (["127.0.0.1", "localhost", "[::1]"].includes(host)) return;
-  log.warn(
-    { host },
-    "this service has no authentication yet: whoever reaches this address can read and erase everything",
-  );
+function warnIfOpen({ auth, grpcListen: { host } }: Config, log: Logger): void {
+  if (auth || isLoopback(host)) return;
+  log.warn({ host }, "no authentication, as configured: whoever reaches this address can read and erase everything");
 }
 
 /** One line: what went wrong is either the user's to mend, and says how, or a fault, and then its first line tells most. */

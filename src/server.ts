@@ -2,28 +2,41 @@ import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { Logger } from "pino";
+import { KeyServiceService } from "../gen/sessions/v1/key_service.js";
 import { MemoryServiceService } from "../gen/sessions/v1/memory_service.js";
 import { PurgeServiceService } from "../gen/sessions/v1/purge_service.js";
 import { SessionServiceService } from "../gen/sessions/v1/session_service.js";
 import { UserServiceService } from "../gen/sessions/v1/user_service.js";
+import { createAuthenticator } from "./auth/authenticator.js";
+import { createKeyCache } from "./auth/key-cache.js";
+import { hashOf, newSecret } from "./auth/keys.js";
+import { roleFor } from "./auth/roles.js";
+import { createTokenReader } from "./auth/tokens.js";
 import type { Address } from "./config.js";
+import type { AuthSettings } from "./config-auth.js";
+import { idOf } from "./domain/keys.js";
 import { MAX_REQUEST_BYTES } from "./domain/limits.js";
 import { adapt } from "./rpc/adapter.js";
 import { type AdmissionLimits, admission } from "./rpc/admission.js";
+import { type Authentication, createAuthentication, OPEN_TO_ALL } from "./rpc/authentication.js";
 import { takeLongDeadlinesAsNone } from "./rpc/long-deadlines.js";
 import { ownStatuses } from "./rpc/own-statuses.js";
+import { createPresence } from "./rpc/presence.js";
 import { createStandardServices } from "./rpc/standard-services.js";
 import { createTurns } from "./rpc/turns.js";
 import { encodeMessages } from "./services/encode.js";
+import { createKeyService } from "./services/key.js";
 import { createMemoryService } from "./services/memory.js";
 import { createPurgeService } from "./services/purge.js";
 import { createPurger } from "./services/purger.js";
+import { withinReach } from "./services/reach.js";
 import { createRestoreSession } from "./services/restoration.js";
 import { createSessionService } from "./services/session.js";
 import { createUserService } from "./services/user.js";
 import type { Database } from "./store/database.js";
 import { watchDatabase } from "./store/database-watch.js";
 import { createGroupCommit } from "./store/group-commit.js";
+import { createKeyStore, type KeyStore } from "./store/keys.js";
 import { createKnownSessions } from "./store/known/sessions.js";
 import { takeLease } from "./store/lease.js";
 import { createMemoryReader } from "./store/memory.js";
@@ -44,6 +57,10 @@ export interface ServerDeps {
   readonly cacheBytes: number;
   readonly shutdownGraceMs: number;
   readonly limits: AdmissionLimits;
+  /** How many calls a second one project may make of this process; undefined for as many as it likes. */
+  readonly projectRate?: number | undefined;
+  /** What callers show; undefined where nobody has to show anything. */
+  readonly auth?: AuthSettings | undefined;
   /** Whether other processes listen on the same address. */
   readonly isWorker?: boolean;
 }
@@ -68,6 +85,17 @@ const CONNECTION_AGE_MS = 300_000;
  */
 const CHUNKS_AT_A_TIME = 8;
 
+/**
+ * How many calls of each project are worked at at a time while several projects call: so few that who calls seldom does not wait
+ * behind all that another has sent. What takes longer than the turn waits for something of its own.
+ */
+const CALLS_AT_A_TIME = 4;
+const CALL_TURN_MS = 100;
+
+/** For how long places are kept for others who have called, and turns taken with them. */
+const PLACES_MS = 10_000;
+const TURNS_MS = 1_000;
+
 /** Methods whose work grows with what is stored. Each of their steps is bounded; the whole is as long as its caller waits. */
 const UNBOUNDED = new Set([
   "undeleteSession",
@@ -82,11 +110,14 @@ const UNBOUNDED = new Set([
 export async function startServer(deps: ServerDeps, listen: Address): Promise<RunningServer> {
   const { database, log, retentionMs } = deps;
   const known = createKnownSessions({ memoryBytes: deps.cacheBytes, usualWindow: deps.memoryWindow }, encodeMessages);
-  const changes = createGroupCommit((group) => applyChanges(database, known, group));
-  const sessions = createSessionReader(database);
-  const messages = createMessageReader(database);
-  const memory = createMemoryReader(database, known, encodeMessages);
-  const users = createUserStore(database);
+  const { changes, sessions, messages, memory, users } = withinReach({
+    changes: createGroupCommit((group) => applyChanges(database, known, group)),
+    sessions: createSessionReader(database),
+    messages: createMessageReader(database),
+    memory: createMemoryReader(database, known, encodeMessages),
+    users: createUserStore(database),
+  });
+  const keys = createKeyStore(database);
   const retirement = createRetirement(database);
   const restoreSession = createRestoreSession({ changes, retirement });
   const purger = createPurger({
@@ -102,15 +133,35 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
 
   const stopStreams = new AbortController();
   const stopAll = new AbortController();
+  const authentication = authenticationOf(deps, keys);
   const options = {
     log,
+    callerOf: authentication.callerOf,
     stopStreams: stopStreams.signal,
     stopAll: stopAll.signal,
     unbounded: UNBOUNDED,
-    chunkTurns: createTurns(CHUNKS_AT_A_TIME),
+    chunkTurns: createTurns({ atATime: CHUNKS_AT_A_TIME }),
+    callTurns: createTurns({
+      atATime: CALLS_AT_A_TIME,
+      atMostMs: CALL_TURN_MS,
+      eachProject: true,
+      unlessAlone: createPresence(TURNS_MS),
+    }),
   };
   const server = new Server({
-    interceptors: [ownStatuses, admission(deps.limits, isOurs, log)],
+    interceptors: [
+      ownStatuses,
+      ...authentication.interceptors,
+      admission({
+        limits: deps.limits,
+        projectRate: deps.projectRate,
+        isShared: deps.auth !== undefined,
+        presence: createPresence(PLACES_MS),
+        isSubject: isOurs,
+        callerOf: authentication.callerOf,
+        log,
+      }),
+    ],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
     // Finds clients that vanished without a word within 80 s, so that their streams do not stay for ever.
     "grpc.keepalive_time_ms": 60_000,
@@ -152,6 +203,22 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     ),
   );
   server.addService(...adapt(PurgeServiceService, createPurgeService({ purger, retentionMs }), options));
+  server.addService(
+    ...adapt(
+      KeyServiceService,
+      createKeyService({
+        keys,
+        newSecret() {
+          const secret = newSecret();
+          return { secret, hash: hashOf(secret) };
+        },
+        onChange: (change, { _id, project, name, role }, { requestId }) =>
+          log.info({ key_id: idOf(_id), project, name, role, request_id: requestId }, `a key was ${change}`),
+        now: database.now,
+      }),
+      options,
+    ),
+  );
   const standard = createStandardServices(SERVICE_NAMES, descriptors());
   standard.addTo(server);
 
@@ -204,7 +271,23 @@ const SERVICE_NAMES = [
   "sessions.v1.MemoryService",
   "sessions.v1.UserService",
   "sessions.v1.PurgeService",
+  "sessions.v1.KeyService",
 ];
+
+function authenticationOf({ auth, database, log, limits }: ServerDeps, keys: KeyStore): Authentication {
+  if (!auth) return OPEN_TO_ALL;
+  return createAuthentication({
+    authenticate: createAuthenticator({
+      keys: auth.keys && createKeyCache(keys),
+      adminKey: auth.keys?.adminKey,
+      readToken: auth.tokens && createTokenReader(auth.tokens),
+      now: database.now,
+    }),
+    roleFor,
+    maxWaiting: limits.maxCalls,
+    log,
+  });
+}
 
 /** Health and reflection are not: who asks whether a loaded process is well must get an answer. */
 function isOurs(path: string): boolean {

@@ -1,5 +1,8 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type Config, ConfigError, readConfig } from "../src/config.js";
+import { temporaryFolder } from "./support/temporary-folder.js";
 
 type Environment = Record<string, string | undefined>;
 
@@ -93,8 +96,131 @@ const good: [name: string, text: string, key: keyof Config, value: unknown][] = 
   ),
 ];
 
+describe("who may call", () => {
+  const file = async (content: string): Promise<string> => {
+    const path = join(await temporaryFolder(), "secret");
+    await writeFile(path, content);
+    return path;
+  };
+  const SECRET = "x".repeat(32);
+  const OPEN = { SESSIONS_GRPC_LISTEN: "0.0.0.0:50051" };
+
+  it("is whoever reaches it, on this machine, where nothing is said", () => {
+    expect(read({}).auth).toBeUndefined();
+    expect(read({ SESSIONS_AUTH: "none" }).auth).toBeUndefined();
+  });
+
+  it("has to be said where others than this machine can reach it", () => {
+    for (const env of [OPEN, { ...OPEN, SESSIONS_AUTH: "none" }, { SESSIONS_HTTP_LISTEN: "[::]:8080" }]) {
+      expect(mistakes(env)).toEqual([expect.stringMatching(/^SESSIONS_AUTH: required to listen on /)]);
+      expect(mistakes({ ...env, SESSIONS_ALLOW_ANONYMOUS: "true" })).toEqual([]);
+    }
+    expect(mistakes({ ...OPEN, SESSIONS_AUTH: "keys" })).toEqual([]);
+    for (const host of ["127.0.0.1", "127.8.9.1", "localhost", "[::1]"]) {
+      expect(mistakes({ SESSIONS_GRPC_LISTEN: `${host}:0` })).toEqual([]);
+    }
+  });
+
+  it("is who has a key, and first of all an admin whose secret is in a file", async () => {
+    expect(read({ SESSIONS_AUTH: "keys" }).auth).toEqual({ keys: { adminKey: undefined }, tokens: undefined });
+    for (const end of ["", "\n", "\r\n"]) {
+      const env = { SESSIONS_AUTH: "keys", SESSIONS_ADMIN_KEY_FILE: await file(SECRET + end) };
+      expect(read(env).auth?.keys).toEqual({ adminKey: SECRET });
+    }
+  });
+
+  it("is who has a token", async () => {
+    const env = { SESSIONS_AUTH: "keys,jwt", SESSIONS_JWT_SECRET_FILE: await file(`${SECRET}\n`) };
+    const rules = {
+      signedBy: { secret: Buffer.from(SECRET) },
+      issuer: undefined,
+      audience: undefined,
+      claims: { project: "project", role: "role", user: "user_id" },
+      defaultRole: "reader",
+      allowEternal: false,
+    };
+    expect(read(env).auth).toEqual({ keys: { adminKey: undefined }, tokens: rules });
+    const other = {
+      SESSIONS_AUTH: "jwt",
+      SESSIONS_JWKS_URL: "https://issuer.example/keys",
+      SESSIONS_JWT_ISSUER: "https://issuer.example",
+      SESSIONS_JWT_AUDIENCE: "sessions",
+      SESSIONS_JWT_CLAIM_PROJECT: "team",
+      SESSIONS_JWT_CLAIM_ROLE: "scope",
+      SESSIONS_JWT_CLAIM_USER: "sub",
+      SESSIONS_JWT_DEFAULT_ROLE: "writer",
+      SESSIONS_JWT_ALLOW_ETERNAL: "true",
+    };
+    expect(read(other).auth).toEqual({
+      keys: undefined,
+      tokens: {
+        signedBy: { jwksUrl: "https://issuer.example/keys" },
+        issuer: "https://issuer.example",
+        audience: "sessions",
+        claims: { project: "team", role: "scope", user: "sub" },
+        defaultRole: "writer",
+        allowEternal: true,
+      },
+    });
+    expect(mistakes({ SESSIONS_AUTH: "jwt", SESSIONS_JWKS_URL: "http://localhost:9/keys" })).toEqual([]);
+  });
+
+  it("is not half said: every part that is missing or means nothing is named", async () => {
+    const [good, short, odd] = [await file(SECRET), await file("x".repeat(31)), await file(`${SECRET}\nmore`)];
+    const cases: [Environment, ...RegExp[]][] = [
+      [{ SESSIONS_AUTH: "jwt" }, /^SESSIONS_AUTH: jwt takes SESSIONS_JWT_SECRET_FILE or SESSIONS_JWKS_URL/],
+      [
+        { SESSIONS_AUTH: "jwt", SESSIONS_JWT_SECRET_FILE: good, SESSIONS_JWKS_URL: "https://a.example" },
+        /^SESSIONS_JWT_SECRET_FILE and SESSIONS_JWKS_URL: set one/,
+      ],
+      [{ SESSIONS_ADMIN_KEY_FILE: good }, /^SESSIONS_ADMIN_KEY_FILE: means nothing unless SESSIONS_AUTH has keys/],
+      [
+        { SESSIONS_AUTH: "keys", SESSIONS_JWKS_URL: "https://a.example", SESSIONS_JWT_ISSUER: "a" },
+        /^SESSIONS_JWKS_URL: means nothing unless SESSIONS_AUTH has jwt/,
+        /^SESSIONS_JWT_ISSUER: means nothing/,
+      ],
+      [{ SESSIONS_AUTH: "keys", SESSIONS_ADMIN_KEY_FILE: "/nowhere" }, /cannot be read: ENOENT/],
+      [{ SESSIONS_AUTH: "keys", SESSIONS_ADMIN_KEY_FILE: "/" }, /cannot be read: EISDIR/],
+      [{ SESSIONS_AUTH: "keys", SESSIONS_ADMIN_KEY_FILE: short }, /holds 31 characters; at least 32/],
+      [{ SESSIONS_AUTH: "keys", SESSIONS_ADMIN_KEY_FILE: odd }, /more than one line of printable ASCII/],
+      [{ SESSIONS_AUTH: "jwt", SESSIONS_JWT_SECRET_FILE: short }, /holds 31 bytes; at least 32/],
+      [{ SESSIONS_AUTH: "jwt", SESSIONS_JWKS_URL: "http://issuer.example/keys" }, /^SESSIONS_JWKS_URL: an https/],
+      [{ SESSIONS_AUTH: "jwt", SESSIONS_JWKS_URL: "nowhere" }, /^SESSIONS_JWKS_URL: an https/],
+      [{ SESSIONS_AUTH: "passwords" }, /^SESSIONS_AUTH="passwords": one of none; keys; jwt; keys,jwt/],
+      [
+        { SESSIONS_AUTH: "keys", SESSIONS_ALLOW_ANONYMOUS: "true" },
+        /^SESSIONS_ALLOW_ANONYMOUS=true: nobody is anonymous/,
+      ],
+      [{ SESSIONS_ALLOW_ANONYMOUS: "yes" }, /^SESSIONS_ALLOW_ANONYMOUS="yes": true or false/],
+      [
+        { SESSIONS_AUTH: "jwt", SESSIONS_JWT_DEFAULT_ROLE: "root", SESSIONS_RETENTION: "long" },
+        /^SESSIONS_RETENTION/,
+        /^SESSIONS_AUTH: jwt takes/,
+        /^SESSIONS_JWT_DEFAULT_ROLE="root": one of reader, writer, admin/,
+      ],
+      [{ SESSIONS_PROJECT_RATE: "0" }, /^SESSIONS_PROJECT_RATE="0"/],
+    ];
+    for (const [env, ...expected] of cases) {
+      expect(mistakes(env), JSON.stringify(env)).toEqual(expected.map((one) => expect.stringMatching(one)));
+    }
+  });
+
+  it("shows no secret in what it complains of", async () => {
+    const url = "ftp://user:hunter2@issuer.example";
+    expect(mistakes({ SESSIONS_AUTH: "jwt", SESSIONS_JWKS_URL: url }).join()).not.toContain("hunter2");
+    const [short] = mistakes({ SESSIONS_AUTH: "keys", SESSIONS_ADMIN_KEY_FILE: await file("hunter2") });
+    expect(short).not.toContain("hunter2");
+  });
+
+  it("may be limited in how often they call", () => {
+    expect(read({}).projectRate).toBeUndefined();
+    expect(read({ SESSIONS_PROJECT_RATE: "50" }).projectRate).toBe(50);
+  });
+});
+
 it.each(good)("takes %s=%s", (name, text, key, value) => {
-  expect(read({ [name]: text })[key]).toEqual(value);
+  const env = { [name]: text, ...(name === "SESSIONS_GRPC_LISTEN" && { SESSIONS_ALLOW_ANONYMOUS: "true" }) };
+  expect(read(env)[key]).toEqual(value);
 });
 
 const bad: [name: string, text: string][] = [

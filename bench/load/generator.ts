@@ -31,6 +31,12 @@ interface Listing {
 }
 let paused: Listing | undefined;
 
+let isHogging = false;
+let served = 0;
+let refused = 0;
+const countServed = (): void => void served++;
+const countRefused = (): void => void refused++;
+
 let calls = 0;
 
 /** In turn: each call goes to another service than the call before, where there are several, whatever it is about. */
@@ -41,9 +47,9 @@ function service(): Connections {
 }
 
 const handlers = {
-  async connect(addresses: readonly string[], count: number): Promise<void> {
+  async connect(addresses: readonly string[], count: number, credential?: string): Promise<void> {
     for (const connections of services) connections.close();
-    services = await Promise.all(addresses.map((address) => openConnections(address, count)));
+    services = await Promise.all(addresses.map((address) => openConnections(address, count, credential)));
   },
 
   /** Keeps requests, so that they are handed over once; the answer is by what they are called. */
@@ -62,6 +68,31 @@ const handlers = {
     }, options);
     positions[index] = (from + loaded.calls) % length;
     return loaded;
+  },
+
+  /** Makes as many calls as it can until it is told to stop, whatever becomes of them; a call that is refused at once is made again at once. */
+  async hog(index: number, inFlight: number): Promise<void> {
+    const [step] = loads[index] as readonly Step[];
+    if (step === undefined) throw new Error("no such load");
+    const { path, requests } = step;
+    const { unary } = service(0);
+    isHogging = true;
+    let n = 0;
+    const runner = async (): Promise<void> => {
+      while (isHogging) {
+        await unary(path, requests[n++ % requests.length] as Uint8Array).then(countServed, countRefused);
+      }
+    };
+    for (let at = 0; at < inFlight; at++) void runner();
+  },
+
+  /** The answer is how many calls were served and refused. */
+  async stopHogging(): Promise<{ served: number; refused: number }> {
+    isHogging = false;
+    const counts = { served, refused };
+    served = 0;
+    refused = 0;
+    return counts;
   },
 
   /** Reads a listing to its end. */

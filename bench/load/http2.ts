@@ -22,7 +22,9 @@ export interface StreamCall {
 /** Wide enough that the flow control of HTTP/2 is not what is measured. */
 const WINDOW_BYTES = 4 * 1024 * 1024;
 
-export async function openConnections(address: string, count: number): Promise<Connections> {
+/** `credential` is a key or a token that every call shows. */
+export async function openConnections(address: string, count: number, credential?: string): Promise<Connections> {
+  const shown = credential === undefined ? undefined : { authorization: `Bearer ${credential}` };
   const sessions = await Promise.all(Array.from({ length: count }, () => open(address)));
   let turn = 0;
   const next = (): ClientHttp2Session => sessions[turn++ % sessions.length] as ClientHttp2Session;
@@ -33,6 +35,7 @@ export async function openConnections(address: string, count: number): Promise<C
       ":path": path,
       "content-type": "application/grpc",
       te: "trailers",
+      ...shown,
     });
     const done = new Promise<void>((resolve, reject) => {
       let ending: IncomingHttpHeaders = {};

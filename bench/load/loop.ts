@@ -1,4 +1,4 @@
-import { median } from "../harness/statistics.js";
+import { median, p99 } from "../harness/statistics.js";
 
 export interface LoopOptions {
   readonly inFlight: number;
@@ -11,6 +11,7 @@ export interface Loaded {
   readonly calls: number;
   readonly seconds: number;
   readonly medianMs: number;
+  readonly p99Ms: number;
 }
 
 /** Keeps this many operations in flight for so long. The same loop for every side, so that what it costs cancels out. */
@@ -28,5 +29,6 @@ export async function loop(operation: (index: number) => Promise<unknown>, optio
     }
   };
   await Promise.all(Array.from({ length: inFlight }, runner));
-  return { calls: times.length, seconds: (performance.now() - begin) / 1_000, medianMs: median(times) };
+  const seconds = (performance.now() - begin) / 1_000;
+  return { calls: times.length, seconds, medianMs: median(times), p99Ms: p99(times) };
 }

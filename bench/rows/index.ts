@@ -3,8 +3,10 @@ import { addMemoryRows } from "./add-memory.js";
 import { cacheRow } from "./cache.js";
 import { chatTurnRows } from "./chat-turn.js";
 import { addMemoryDepthRow, deleteDepthRow } from "./depth.js";
+import { fairnessRow } from "./fairness.js";
 import { getMemoryRows } from "./get-memory.js";
 import { getSessionRow } from "./get-session.js";
+import { keyRows } from "./key.js";
 import { langchainRows } from "./langchain.js";
 import { filterMetadataRow, listPageDepthRow, listSessionsRow } from "./listing.js";
 import { mastraRows } from "./mastra.js";
@@ -16,6 +18,8 @@ export const ROWS: readonly Row[] = [
   ...addMemoryRows,
   ...getMemoryRows,
   ...chatTurnRows,
+  ...keyRows,
+  fairnessRow,
   listSessionsRow,
   slowReaderRow,
   listPageDepthRow,

@@ -4,6 +4,8 @@ import { type SessionsError, storageUnavailable } from "./errors.js";
 export interface Call {
   /** The project whose data the call may touch. */
   readonly project: string;
+  /** The key of the user whose sessions alone the call may touch; undefined when it may touch all of the project's. */
+  readonly user?: string | undefined;
   /** Aborted when the client has gone or the server stops. */
   readonly signal: AbortSignal;
   /** When the answer has to be there, in milliseconds since 1970; Infinity without a deadline. */
@@ -12,6 +14,11 @@ export interface Call {
   readonly late?: () => SessionsError;
   /** Names the call in the log, and in an INTERNAL error. */
   readonly requestId: string;
+}
+
+/** Whether the call may touch what belongs to this user, by their key; undefined for what belongs to nobody. */
+export function reaches({ user }: Call, owner: string | undefined): boolean {
+  return user === undefined || user === owner;
 }
 
 /** Milliseconds until the deadline. */

@@ -1,3 +1,4 @@
+import { type Call, reaches } from "./call.js";
 import { userNotUsable } from "./errors.js";
 import { idOf } from "./keys.js";
 import type { MessageRecord, SessionRecord, UserRecord } from "./records.js";
@@ -11,6 +12,8 @@ export type Decide<T> = (state: SessionState) => Decision<T>;
 export interface SessionState {
   /** The document as stored, live or deleted; also when its erasure has begun, see {@link existing}. */
   readonly session: SessionRecord | undefined;
+  /** Whether the key is taken by a session that the caller may not see: to them it is missing, but cannot be created. */
+  readonly isHidden?: true;
   /** The users that the call has asked for, by key; null for those who do not exist. */
   readonly users: Users;
   /**
@@ -47,6 +50,21 @@ export class LookupNeeded extends Error {}
 /** The session as callers know it: one that is being erased is gone. */
 export function existing(state: SessionState): SessionRecord | undefined {
   return state.session?.purging ? undefined : state.session;
+}
+
+/** The state as a caller sees it who may be bound to a user: a session that is not theirs is not there. */
+export function asSeenBy(call: Call, state: SessionState): SessionState {
+  const session = existing(state);
+  if (session === undefined || reaches(call, session.user)) return state;
+  return {
+    ...state,
+    session: undefined,
+    isHidden: true,
+    messages: state.messages && new Map(),
+    newest: [],
+    unmarkedCount: 0,
+    epochs: [],
+  };
 }
 
 /** The live user of this key. Throws USER_NOT_FOUND (FAILED_PRECONDITION) when there is none. */

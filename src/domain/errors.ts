@@ -1,4 +1,6 @@
+import { DEFAULT_PROJECT } from "./keys.js";
 import { MAX_MEMORY_BYTES } from "./limits.js";
+import type { Role } from "./principal.js";
 
 /** The status codes that a domain error can have, by their gRPC names. */
 export type ErrorCode =
@@ -10,6 +12,8 @@ export type ErrorCode =
   | "RESOURCE_EXHAUSTED"
   | "UNAVAILABLE"
   | "DEADLINE_EXCEEDED"
+  | "UNAUTHENTICATED"
+  | "PERMISSION_DENIED"
   | "INTERNAL";
 
 /** The names of `sessions.v1.ErrorReason` without their prefix. */
@@ -33,6 +37,11 @@ export type ErrorReason =
   | "SHUTTING_DOWN"
   | "RESPONSE_TOO_LARGE"
   | "OVERLOADED"
+  | "UNAUTHENTICATED"
+  | "PERMISSION_DENIED"
+  | "RATE_LIMITED"
+  | "KEY_NOT_FOUND"
+  | "KEY_SET_UNAVAILABLE"
   | "INTERNAL";
 
 export interface Violation {
@@ -52,6 +61,8 @@ export class SessionsError extends Error {
   readonly reason: ErrorReason;
   readonly metadata: Readonly<Record<string, string>>;
   readonly violations: readonly Violation[];
+  /** After how long it is worth to try again, where that is known. */
+  readonly retryAfterMs: number | undefined;
 
   constructor(
     code: ErrorCode,
@@ -59,9 +70,10 @@ export class SessionsError extends Error {
     message: string,
     metadata: Readonly<Record<string, string>> = {},
     violations: readonly Violation[] = [],
-    options?: ErrorOptions,
+    options: ErrorOptions & { readonly retryAfterMs?: number } = {},
   ) {
     super(message, options);
+    this.retryAfterMs = options.retryAfterMs;
     this.code = code;
     this.reason = reason;
     this.metadata = metadata;
@@ -229,13 +241,69 @@ export const readerTooSlow = (withinMs: number) =>
     { limited: "pause", max: String(withinMs) },
   );
 
-export const overloaded = (what: "calls" | "streams" | "request bytes", max: number) =>
+export const overloaded = (what: "calls" | "streams" | "request bytes" | "unknown keys", max: number) =>
   new SessionsError(
     "RESOURCE_EXHAUSTED",
     "OVERLOADED",
     `This server has ${max} ${what} in flight, as many as it takes. Nothing was done: try again later, or at another one.`,
     { limited: what, max: String(max) },
   );
+
+export const rateLimited = (project: string, max: number, retryAfterMs: number) =>
+  new SessionsError(
+    "RESOURCE_EXHAUSTED",
+    "RATE_LIMITED",
+    `Project ${quote(project)} makes more than the ${max} calls a second that it may. Nothing was done: try again a little later.`,
+    { project, max: String(max) },
+    [],
+    { retryAfterMs },
+  );
+
+/** `credential` is what was shown. The cause is for the log. */
+export const unauthenticated = (credential: "none" | "key" | "token", message: string, cause?: unknown) =>
+  new SessionsError("UNAUTHENTICATED", "UNAUTHENTICATED", message, { credential }, [], { cause });
+
+export const roleRequired = (role: Role, required: Role) =>
+  new SessionsError(
+    "PERMISSION_DENIED",
+    "PERMISSION_DENIED",
+    `This takes the role ${required}, and the credential has the role ${role}.`,
+    { role, required_role: required },
+  );
+
+export const keySetUnavailable = (cause: unknown) =>
+  new SessionsError(
+    "UNAVAILABLE",
+    "KEY_SET_UNAVAILABLE",
+    "The token names a key that is not known here, and its issuer's keys cannot be fetched now. Nothing was done.",
+    {},
+    [],
+    { cause },
+  );
+
+export const methodClosed = (role: Role) =>
+  new SessionsError("PERMISSION_DENIED", "PERMISSION_DENIED", "No role may call this method.", { role });
+
+export const otherProject = (project: string) =>
+  new SessionsError(
+    "PERMISSION_DENIED",
+    "PERMISSION_DENIED",
+    `Only an admin of the project ${quote(DEFAULT_PROJECT)} may name another project than the credential's own, such as ${quote(project)}.`,
+    { project },
+  );
+
+export const otherUser = (userId: string) =>
+  new SessionsError(
+    "PERMISSION_DENIED",
+    "PERMISSION_DENIED",
+    userId === ""
+      ? "This credential is bound to a user: it cannot take a session away from them."
+      : `This credential is bound to another user than ${quote(userId)}: name that one, or none.`,
+    { user_id: userId },
+  );
+
+export const keyNotFound = (keyId: string) =>
+  new SessionsError("NOT_FOUND", "KEY_NOT_FOUND", `The project has no key ${quote(keyId)}.`, { key_id: keyId });
 
 export const shuttingDown = () =>
   new SessionsError("UNAVAILABLE", "SHUTTING_DOWN", "This server is shutting down: try again, here or at another one.");

@@ -1,3 +1,5 @@
+import type { Role } from "./principal.js";
+
 /**
  * What is stored, one type a collection. Metadata is the wire format of its `google.protobuf.Struct`, absent when empty: a
  * read hands it on as it is, and any key comes back as it went in.
@@ -138,6 +140,21 @@ export interface UserTask {
   readonly kind: "retire" | "restore" | "purge";
   /** The epoch whose sessions are meant. */
   readonly epoch: string;
+}
+
+export interface KeyRecord {
+  /** Project and key id, see keys.ts. */
+  readonly _id: string;
+  readonly project: string;
+  readonly name: string;
+  readonly role: Role;
+  /** The id of the user whom the key is bound to. */
+  readonly user?: string;
+  /** SHA-256 of the secret, in base64url. The secret itself is nowhere. */
+  readonly hash: string;
+  readonly createTime: Date;
+  readonly expireTime?: Date;
+  readonly revokeTime?: Date;
 }
 
 /** Before any time that a Timestamp can hold. */

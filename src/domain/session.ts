@@ -33,13 +33,19 @@ export function checkEtag(record: { uid: string; version: number }, etag: string
 type EtagOwner = { session_id: string } | { user_id: string };
 
 export function createSession(state: SessionState, input: NewSession): Decision<SessionRecord> {
+  // Not even whether it is soft-deleted is for those to know who may not see it.
+  if (state.isHidden) throw sessionAlreadyExists(idOf(input.key));
   const found = existing(state);
   if (found) throw (found.deleted ? sessionSoftDeleted : sessionAlreadyExists)(idOf(input.key));
   return born(state, input);
 }
 
-/** A new session, on top of what a purge of its predecessor may still have to erase. */
+/**
+ * A new session, on top of what a purge of its predecessor may still have to erase. Throws NOT_FOUND when the id is taken by one that
+ * the caller may not see.
+ */
 export function born(state: SessionState, input: NewSession): Decision<SessionRecord> {
+  if (state.isHidden) throw sessionNotFound(idOf(input.key));
   const owner = input.user === undefined ? undefined : liveUser(state.users, input.user);
   const session: SessionRecord = {
     _id: input.key,

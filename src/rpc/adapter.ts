@@ -14,14 +14,9 @@ import {
 import type { Logger } from "pino";
 import { type Call, lateness, timeLeft } from "../domain/call.js";
 import { Encoded } from "../domain/encoded.js";
-import {
-  deadlineExceeded,
-  readerTooSlow,
-  type SessionsError,
-  shuttingDown,
-  storageUnavailable,
-} from "../domain/errors.js";
-import { DEFAULT_PROJECT } from "../domain/keys.js";
+import { deadlineExceeded, readerTooSlow, SessionsError, shuttingDown, storageUnavailable } from "../domain/errors.js";
+import { keyOf } from "../domain/keys.js";
+import { type Caller, whoIs } from "./authentication.js";
 import { type Decoded, decoding } from "./decoding.js";
 import { toStatus } from "./status.js";
 import type { Turns } from "./turns.js";
@@ -37,12 +32,16 @@ export type Method<Request, Response> = (
 
 export interface AdapterOptions {
   readonly log: Logger;
+  /** Who calls, by the metadata of their call. */
+  readonly callerOf: (metadata: Metadata) => Caller;
   /** Ends streams, when aborted. */
   readonly stopStreams: AbortSignal;
   /** Ends what is still under way, when aborted. */
   readonly stopAll: AbortSignal;
   /** Whose turn it is to make the next chunk of a stream. */
   readonly chunkTurns: Turns;
+  /** Whose turn it is to have a call worked at. */
+  readonly callTurns: Turns;
   /** Names of methods whose work grows with what is stored: only their steps are bounded in time, not the whole. */
   readonly unbounded: ReadonlySet<string>;
 }
@@ -55,6 +54,9 @@ const LIMIT_MS = 10_000;
  * cursor.
  */
 const PAUSE_LIMIT_MS = 300_000;
+
+/** How often it is looked whether the caller of a stream still may. */
+const CHECK_MS = 2_000;
 
 /** A client that leaves this shortly before its deadline has not left of its own accord. */
 const CLOCK_LEEWAY_MS = 50;
@@ -101,9 +103,14 @@ function unary(
 ): handleUnaryCall<Decoded<unknown>, Buffer> {
   const encode = encoding(responseSerialize);
   return (call, callback) => {
-    const context = open(call, path, limitMs, stops, options.log);
+    const context = open(call, path, limitMs, stops, options);
+    const { project, signal } = context.call;
     execute(context, call.request, async (request) =>
-      encode(await context.within(run(request, context.call) as Promise<unknown>)),
+      encode(
+        await context.within(
+          options.callTurns.take(project, signal, () => run(request, context.call) as Promise<unknown>),
+        ),
+      ),
     ).then(
       (response) => {
         context.end(codes.OK);
@@ -122,7 +129,8 @@ function streaming(
 ): handleServerStreamingCall<Decoded<unknown>, Buffer> {
   const encode = encoding(responseSerialize);
   return (stream) => {
-    const context = open(stream, path, Number.POSITIVE_INFINITY, stops, options.log);
+    const context = open(stream, path, Number.POSITIVE_INFINITY, stops, options);
+    context.watchCaller();
     execute(context, stream.request, (request) =>
       pipe(run(request, context.call) as AsyncGenerator<unknown, void>, encode, stream, context, options),
     ).then(
@@ -157,11 +165,11 @@ async function pipe(
   context: Context,
   { chunkTurns }: AdapterOptions,
 ): Promise<void> {
-  const { signal } = context.call;
+  const { project, signal } = context.call;
   try {
     for (;;) {
       const next = await context.within(
-        chunkTurns.take(signal, () => chunks.next()),
+        chunkTurns.take(project, signal, () => chunks.next()),
         LIMIT_MS,
       );
       if (next.done) return;
@@ -198,6 +206,8 @@ interface Context {
   /** The promise's outcome, or the reason for which the call ends before. */
   within<T>(promise: Promise<T>, limitMs?: number, tooLong?: () => SessionsError): Promise<T>;
   noteSession(request: unknown): void;
+  /** Ends the call once its caller may not any more. */
+  watchCaller(): void;
   end(code: number): void;
   fail(error: unknown): Partial<StatusObject>;
 }
@@ -209,7 +219,15 @@ interface IncomingCall {
   on(event: "cancelled", listener: () => void): unknown;
 }
 
-function open(incoming: IncomingCall, path: string, limitMs: number, stops: Stop[], log: Logger): Context {
+function open(
+  incoming: IncomingCall,
+  path: string,
+  limitMs: number,
+  stops: Stop[],
+  { log, callerOf }: AdapterOptions,
+): Context {
+  const { principal, check } = callerOf(incoming.metadata);
+  const { project, user } = principal;
   const started = performance.now();
   const requestId = requestIdOf(incoming.metadata);
   const aborter = new AbortController();
@@ -218,13 +236,15 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Stop
   let session: string | undefined;
 
   const call: Call = {
-    project: DEFAULT_PROJECT,
+    project,
+    user: user === undefined ? undefined : keyOf(project, user),
     signal: aborter.signal,
     deadline,
     ...(deadline === clientDeadline && { late: deadlineExceeded }),
     requestId,
   };
   const timer = timeout(timeLeft(call), () => aborter.abort(lateness(call)));
+  let watch: NodeJS.Timeout | undefined;
   const stop = (): void => aborter.abort(shuttingDown());
   for (const { signal, calls } of stops) {
     if (signal.aborted) stop();
@@ -242,11 +262,13 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Stop
   const end = (code: number, error?: unknown): void => {
     isOver = true;
     clearTimeout(timer);
+    clearInterval(watch);
     for (const { calls } of stops) calls.delete(stop);
     const line = {
       method: path.slice(1),
       code: codes[code],
       duration_ms: Math.round((performance.now() - started) * 100) / 100,
+      ...whoIs(principal),
       session,
       request_id: requestId,
     };
@@ -262,6 +284,14 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Stop
       const { sessionId } = request as { sessionId?: unknown };
       if (typeof sessionId === "string" && sessionId !== "") session = sessionId.slice(0, 256);
     },
+    watchCaller() {
+      if (!check) return;
+      watch = setInterval(() => {
+        check().catch((error: unknown) => {
+          if (error instanceof SessionsError && ENDS_STREAMS.has(error.code)) aborter.abort(error);
+        });
+      }, CHECK_MS);
+    },
     end,
     fail(error) {
       // Whatever still works for the call has to know that nobody waits for it any more.
@@ -276,6 +306,9 @@ function open(incoming: IncomingCall, path: string, limitMs: number, stops: Stop
     },
   };
 }
+
+/** While nobody can tell whether a caller still may, as when the database is away, their streams go on. */
+const ENDS_STREAMS: ReadonlySet<string> = new Set(["UNAUTHENTICATED", "PERMISSION_DENIED"]);
 
 /** Why a call ended whose client has gone; nobody reads its status. */
 class Cancelled extends Error {}

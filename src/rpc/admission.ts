@@ -1,9 +1,14 @@
-import { constants, type ServerHttp2Stream } from "node:http2";
-import { ServerInterceptingCall, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
+import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import { overloaded, requestTooSlow, type SessionsError } from "../domain/errors.js";
+import { overloaded, rateLimited, requestTooSlow, type SessionsError } from "../domain/errors.js";
+import { MAX_REQUEST_BYTES } from "../domain/limits.js";
+import { ANYBODY } from "../domain/principal.js";
+import { type Caller, whoIs } from "./authentication.js";
 import type { Decoded } from "./decoding.js";
-import { toStatus } from "./status.js";
+import type { Presence } from "./presence.js";
+import { createRates } from "./rates.js";
+import { createRefusalLog, refuse, streamOf } from "./refusals.js";
+import { createShares, type Shares } from "./shares.js";
 
 /** How much a process takes on at a time. */
 export interface AdmissionLimits {
@@ -22,54 +27,87 @@ export interface AdmissionLimits {
 const ARRIVAL_MS = 10_000;
 const ARRIVAL_PART_BYTES = 512 * 1024;
 
-/** Refusals come in thousands; the log tells their number this often. */
-const LOG_PERIOD_MS = 1_000;
+/** What comes with a request on its way. */
+const FRAME_BYTES = 1024;
+
+export interface AdmissionOptions {
+  readonly limits: AdmissionLimits;
+  /** How many calls a second one project may make; undefined for as many as it likes. */
+  readonly projectRate: number | undefined;
+  /** Whether there can be more than one project, who then have to share. */
+  readonly isShared: boolean;
+  readonly presence: Presence;
+  /** Whether a method counts: probes, say, must come through. */
+  readonly isSubject: (path: string) => boolean;
+  /** Who calls, by the metadata of their call. */
+  readonly callerOf: (metadata: Metadata) => Caller;
+  readonly log: Logger;
+}
+
+/** For how long a refusal is held back, which is about when it is worth to try again; and of how many calls at a time. */
+const HOLD_MS = 1_000;
+const MAX_HELD = 10_000;
+
+/** What is kept for those who hold little: one part in so many. */
+const KEPT_PART = 8;
 
 /**
  * Refuses what is more than the process can do, calls even before their requests have been read: who waits without end is
- * served no sooner, and what waits takes memory. `isSubject` tells which methods count; probes, say, must come through.
+ * served no sooner, and what waits takes memory. What there is is shared by the projects.
  */
-export function admission(
-  limits: AdmissionLimits,
-  isSubject: (path: string) => boolean,
-  log: Logger,
-): ServerInterceptor {
-  const inFlight = { calls: 0, streams: 0, bytes: 0 };
-  let refused = 0;
-  let lastLog = 0;
-  const note = (error: SessionsError): void => {
-    refused += 1;
-    if (Date.now() - lastLog < LOG_PERIOD_MS) return;
-    log.warn({ refused, reason: error.reason }, `refused: ${error.message}`);
-    lastLog = Date.now();
-    refused = 0;
-  };
+export function admission(options: AdmissionOptions): ServerInterceptor {
+  const { limits, isSubject, callerOf, presence, log } = options;
+  const sharesOf = (max: number, atLeast: number): Shares =>
+    createShares({ max, atLeast, kept: options.isShared ? Math.floor(max / KEPT_PART) : 0 });
+  const places = { calls: sharesOf(limits.maxCalls, 1), streams: sharesOf(limits.maxStreams, 1) };
+  const room = sharesOf(limits.maxRequestBytes, MAX_REQUEST_BYTES + FRAME_BYTES);
+  const rates = options.projectRate === undefined ? undefined : createRates(options.projectRate);
+  const logRefusal = createRefusalLog(log);
+  let held = 0;
 
   return ({ path, responseStream }, call) => {
     if (!isSubject(path)) return new ServerInterceptingCall(call);
     const kind = responseStream ? "streams" : "calls";
     const max = responseStream ? limits.maxStreams : limits.maxCalls;
     const stream = streamOf(call);
-    const refuse = (error: SessionsError): void => {
-      note(error);
+    const turnAway = (error: SessionsError): void => {
+      logRefusal(error, { method: path.slice(1), ...whoIs(principal) });
       isRefused = true;
       endArrival();
-      call.sendStatus(toStatus(error, ""));
-      // Else what has arrived is kept, and what is on its way still comes.
-      stream?.close(constants.NGHTTP2_NO_ERROR);
+      refuse(call, error);
     };
+    /** The same, but later where others are there: who is told at once asks again at once, and answering that takes their time. */
+    const turnAwayLater = (error: SessionsError): void => {
+      if (projects === 1 || held >= MAX_HELD) {
+        turnAway(error);
+        return;
+      }
+      held += 1;
+      release = setTimeout(() => {
+        endHold();
+        turnAway(error);
+      }, HOLD_MS);
+    };
+    const endHold = (): void => {
+      if (release === undefined) return;
+      clearTimeout(release);
+      release = undefined;
+      held -= 1;
+    };
+    let release: NodeJS.Timeout | undefined;
+    let principal = ANYBODY;
+    let projects = 1;
     let arrival: NodeJS.Timeout | undefined;
     let isIn = false;
     let isRefused = false;
     let bytes = 0;
     /** Counts what a request takes. False when that is too much, and the call has been refused. */
     const take = (more: number): boolean => {
-      if (inFlight.bytes + more > limits.maxRequestBytes) {
-        refuse(overloaded("request bytes", limits.maxRequestBytes));
+      if (!room.take(principal.project, more, projects)) {
+        turnAway(overloaded("request bytes", limits.maxRequestBytes));
         return false;
       }
       bytes += more;
-      inFlight.bytes += more;
       return true;
     };
     const partsArrived = () => Math.floor(bytes / ARRIVAL_PART_BYTES);
@@ -87,12 +125,20 @@ export function admission(
       start: (next) =>
         next({
           onReceiveMetadata(metadata, pass) {
-            if (inFlight[kind] >= max) {
-              refuse(overloaded(kind, max));
+            principal = callerOf(metadata).principal;
+            const { project } = principal;
+            projects = presence.note(project);
+            const waitMs = rates?.take(project) ?? 0;
+            if (waitMs > 0) {
+              turnAwayLater(rateLimited(project, options.projectRate ?? 0, waitMs));
+              return;
+            }
+            if (!places[kind].fits(project, 1, projects)) {
+              turnAwayLater(overloaded(kind, max));
               return;
             }
             stream?.on("data", arrive);
-            arrival = setTimeout(() => refuse(requestTooSlow(ARRIVAL_PART_BYTES, ARRIVAL_MS)), ARRIVAL_MS);
+            arrival = setTimeout(() => turnAway(requestTooSlow(ARRIVAL_PART_BYTES, ARRIVAL_MS)), ARRIVAL_MS);
             pass(metadata);
           },
           onReceiveMessage(message: Decoded<unknown>, pass) {
@@ -104,12 +150,11 @@ export function admission(
             // What was packed is larger than what has arrived.
             if (message.bytes > bytes && !take(message.bytes - bytes)) return;
             // Only now: calls that never send a request must not take the places of those that do.
-            if (inFlight[kind] >= max) {
-              refuse(overloaded(kind, max));
+            if (!places[kind].take(principal.project, 1, projects)) {
+              turnAway(overloaded(kind, max));
               return;
             }
             isIn = true;
-            inFlight[kind] += 1;
             pass(message);
           },
           onReceiveHalfClose(pass) {
@@ -120,24 +165,12 @@ export function admission(
           },
           // Comes once, at the end of every call, however it ended.
           onCancel() {
+            endHold();
             endArrival();
-            if (isIn) inFlight[kind] -= 1;
-            inFlight.bytes -= bytes;
+            if (isIn) places[kind].give(principal.project, 1);
+            room.give(principal.project, bytes);
           },
         }),
     });
   };
 }
-
-/**
- * The HTTP/2 stream under a call. grpc-js tells of a message only when all of it has arrived; a thousand calls that each send
- * nearly all of one would hold gigabytes that nobody has counted.
- */
-function streamOf(call: ServerInterceptingCallInterface): ServerHttp2Stream | undefined {
-  let inner: Layer | undefined = call as Layer;
-  while (inner && !inner.stream) inner = inner.nextCall;
-  return inner?.stream;
-}
-
-/** A call as grpc-js has it, one interceptor's around another's. */
-type Layer = { readonly nextCall?: Layer; readonly stream?: ServerHttp2Stream };

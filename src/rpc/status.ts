@@ -8,7 +8,7 @@ import { SessionsError } from "../domain/errors.js";
 const DOMAIN = "sessions.v1";
 
 /** After how long a client may try again: about what a database needs for an election. */
-const RETRY_SECONDS = 1;
+const RETRY_MS = 1_000;
 
 export function toStatus(error: unknown, requestId: string): StatusObject {
   const known = error instanceof SessionsError ? error : internal(requestId);
@@ -27,8 +27,10 @@ export function toStatus(error: unknown, requestId: string): StatusObject {
     }));
     details.push(any("BadRequest", BadRequest.encode({ fieldViolations }).finish()));
   }
-  if (known.code === "UNAVAILABLE" || known.reason === "OVERLOADED") {
-    details.push(any("RetryInfo", RetryInfo.encode({ retryDelay: { seconds: RETRY_SECONDS, nanos: 0 } }).finish()));
+  const retryMs = known.retryAfterMs ?? (isPassing(known) ? RETRY_MS : undefined);
+  if (retryMs !== undefined) {
+    const retryDelay = { seconds: Math.floor(retryMs / 1000), nanos: Math.round((retryMs % 1000) * 1e6) };
+    details.push(any("RetryInfo", RetryInfo.encode({ retryDelay }).finish()));
   }
   const message = shortened(known.message);
   const metadata = new Metadata();
@@ -37,6 +39,8 @@ export function toStatus(error: unknown, requestId: string): StatusObject {
 }
 
 export const DETAILS_KEY = "grpc-status-details-bin";
+
+const isPassing = ({ code, reason }: SessionsError): boolean => code === "UNAVAILABLE" || reason === "OVERLOADED";
 
 function internal(requestId: string): SessionsError {
   return new SessionsError("INTERNAL", "INTERNAL", `A fault of the service, logged as request ${requestId}.`, {

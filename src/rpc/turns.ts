@@ -1,22 +1,56 @@
-/** Lets only so many at a time do something; the others wait for their turn, in order, until they are no longer wanted. */
+import type { Presence } from "./presence.js";
+
+/**
+ * Lets only so many at a time do something; the others wait for their turn, until they are no longer wanted. Projects take turns with
+ * each other: one that asks for much waits for itself, not the others for it.
+ */
 export interface Turns {
-  take<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T>;
+  take<T>(project: string, signal: AbortSignal, act: () => Promise<T>): Promise<T>;
 }
 
-export function createTurns(atATime: number): Turns {
-  const waiting = new Set<() => void>();
-  let taken = 0;
-  const next = (): void => {
-    const [first] = waiting;
-    if (!first || taken >= atATime) return;
-    waiting.delete(first);
-    taken += 1;
-    first();
+export interface TurnRules {
+  readonly atATime: number;
+  /** A turn that takes longer than this is over for the others: what it waits for is not what they want. Default: it takes as long as it takes. */
+  readonly atMostMs?: number;
+  /** Whether each project may have so many at a time, and not all of them together. */
+  readonly eachProject?: true;
+  /** Nobody waits while only one project is there, by this. Default: whoever is too many waits. */
+  readonly unlessAlone?: Presence;
+}
+
+export function createTurns({ atATime, atMostMs, eachProject, unlessAlone }: TurnRules): Turns {
+  /** Who waits, by project; the project that had its turn last is the last. */
+  const waiting = new Map<string, Set<() => void>>();
+  /** How many have their turn, by project, or of all under one name. */
+  const taken = new Map<string, number>();
+  const poolOf = (project: string): string => (eachProject ? project : "");
+  const count = (project: string, by: 1 | -1): void => {
+    const after = (taken.get(poolOf(project)) ?? 0) + by;
+    if (after > 0) taken.set(poolOf(project), after);
+    else taken.delete(poolOf(project));
   };
-  const turn = (signal: AbortSignal): Promise<void> =>
+
+  const next = (): void => {
+    // A project that is put in again comes again in this loop, behind the others.
+    for (const [project, queue] of waiting) {
+      const isFull = (taken.get(poolOf(project)) ?? 0) >= atATime;
+      if (isFull && !eachProject) return;
+      if (isFull) continue;
+      const [enter] = queue;
+      waiting.delete(project);
+      if (enter) queue.delete(enter);
+      if (queue.size > 0) waiting.set(project, queue);
+      count(project, 1);
+      enter?.();
+    }
+  };
+
+  const turn = (project: string, signal: AbortSignal): Promise<void> =>
     new Promise((resolve, reject) => {
+      const queue = waiting.get(project) ?? new Set();
       const leave = (): void => {
-        waiting.delete(enter);
+        queue.delete(enter);
+        if (queue.size === 0 && waiting.get(project) === queue) waiting.delete(project);
         reject(signal.reason);
       };
       const enter = (): void => {
@@ -28,18 +62,31 @@ export function createTurns(atATime: number): Turns {
         return;
       }
       signal.addEventListener("abort", leave, { once: true });
-      waiting.add(enter);
+      queue.add(enter);
+      waiting.set(project, queue);
       next();
     });
+
+  const inTurn = async <T>(project: string, signal: AbortSignal, act: () => Promise<T>): Promise<T> => {
+    await turn(project, signal);
+    let timer: NodeJS.Timeout | undefined;
+    let isOver = false;
+    const giveBack = (): void => {
+      if (isOver) return;
+      isOver = true;
+      clearTimeout(timer);
+      count(project, -1);
+      next();
+    };
+    if (atMostMs !== undefined) timer = setTimeout(giveBack, atMostMs);
+    try {
+      return await act();
+    } finally {
+      giveBack();
+    }
+  };
+
   return {
-    async take(signal, act) {
-      await turn(signal);
-      try {
-        return await act();
-      } finally {
-        taken -= 1;
-        next();
-      }
-    },
+    take: (project, signal, act) => (unlessAlone?.note(project) === 1 ? act() : inTurn(project, signal, act)),
   };
 }

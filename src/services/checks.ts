@@ -1,5 +1,6 @@
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import { invalidFields, type Violation } from "../domain/errors.js";
+import { codePoints, idFault } from "../domain/ids.js";
 import type { JsonObject } from "../domain/json.js";
 import * as limits from "../domain/limits.js";
 import { depthOf, isFiniteJson } from "../domain/metadata.js";
@@ -31,10 +32,8 @@ export function createChecks(): Checks {
     violations.push({ field, description });
   };
   const id = (field: string, value: string): void => {
-    if (value.trim() === "") fail(field, "Required: send an id that is not blank.");
-    else if (codePoints(value, limits.MAX_ID_CODE_POINTS) > limits.MAX_ID_CODE_POINTS) {
-      fail(field, `An id has at most ${limits.MAX_ID_CODE_POINTS} code points.`);
-    } else if (CONTROL_CHARACTER.test(value)) fail(field, "An id has no control characters.");
+    const fault = idFault(value);
+    if (fault) fail(field, fault);
   };
   return {
     id,
@@ -96,15 +95,6 @@ export function millisecondsOf({ seconds, nanos }: Timestamp): number {
   return seconds * 1000 + Math.floor(nanos / 1e6);
 }
 
-const CONTROL_CHARACTER = /\p{Cc}/u;
-
 function isTimestamp({ seconds, nanos }: Timestamp): boolean {
   return seconds >= -62_135_596_800 && seconds <= 253_402_300_799 && nanos >= 0 && nanos <= 999_999_999;
-}
-
-/** Counts no further than needed to know that there are more than `enough`. */
-function codePoints(text: string, enough: number): number {
-  if (text.length <= enough) return text.length;
-  if (text.length > enough * 2) return text.length;
-  return [...text].length;
 }

@@ -43,7 +43,7 @@ export function createMemoryService(deps: MemoryDeps) {
   return {
     async addMemory(request: api.AddMemoryRequest, call: Call): Promise<api.AddMemoryResponse> {
       checkAddMemory(request, now());
-      const session = newSession(call.project, request.sessionId, request.userId, request.sessionMetadata);
+      const session = newSession(call, request.sessionId, request.userId, request.sessionMetadata);
       const ids = request.messages.flatMap(({ messageId }) => messageId ?? []);
       const input = {
         session,

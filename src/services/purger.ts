@@ -157,7 +157,7 @@ export function createPurger(deps: PurgerDeps): Purger {
     else if (user.task?.kind === "restore") await restoreSessionsOf(background, user);
     else if (user.deleted) {
       await retirement.retireSessionsOf(user);
-      await concurrently(work.sessionsToMark(user._id), CONCURRENCY, retirement.mark);
+      await concurrently(work.sessionsToMark({ user: user._id }), CONCURRENCY, retirement.mark);
       await retirement.release(user);
     }
   }
@@ -240,7 +240,8 @@ export function createPurger(deps: PurgerDeps): Purger {
     restoreSessionsOf,
     async purgeDeleted(call, olderThanMs, dryRun) {
       const upTo = new Date((await work.now()).getTime() - olderThanMs);
-      await each(work.sessionsToMark(), retirement.mark);
+      // What others have deleted is not to show in how long it takes.
+      await each(work.sessionsToMark({ project: call.project }), retirement.mark);
       if (dryRun) return work.countDeleted(call, upTo);
 
       const isMeant = (record: SessionRecord | UserRecord): boolean =>

@@ -13,7 +13,7 @@ import { canonicalJson, contains } from "../domain/metadata.js";
 import { filterTerms, indexTerms } from "../domain/metadata-terms.js";
 import { newId } from "../domain/new-id.js";
 import type { SessionRecord } from "../domain/records.js";
-import { createSession, deleteSession, undeleteSession, updateSession } from "../domain/session.js";
+import { createSession, deleteSession, type NewSession, undeleteSession, updateSession } from "../domain/session.js";
 import type { GroupCommit } from "../store/group-commit.js";
 import type { RawDocument } from "../store/raw.js";
 import type { SessionListing, SessionReader, SessionOrder as StoredOrder } from "../store/sessions.js";
@@ -23,6 +23,7 @@ import { loadedMetadata, metadataUpdate, storedMetadata, toSession } from "./con
 import { encodeBatchGetSessions, encodeGetSession, encodeListSessions, storedSessionBytes } from "./encode.js";
 import { inChunks } from "./listing.js";
 import type { Purger } from "./purger.js";
+import { ownerFor } from "./reach.js";
 import type { RestoreSession } from "./restoration.js";
 
 export interface SessionDeps {
@@ -46,7 +47,7 @@ export function createSessionService({ changes, sessions, users, purger, restore
       checks.metadata("metadata", metadata);
       checks.done();
 
-      const input = newSession(call.project, sessionId, userId, metadata);
+      const input = newSession(call, sessionId, userId, metadata);
       const session = await changes.submit(call, {
         session: input.key,
         users: () => [input.user],
@@ -96,6 +97,7 @@ export function createSessionService({ changes, sessions, users, purger, restore
       checks.done();
 
       const key = keyOf(call.project, sessionId);
+      if (userId !== undefined) ownerFor(call, userId);
       const user = userId && keyOf(call.project, userId);
       const apply = metadataUpdate(request.metadata, metadataMode);
       const metadata = apply && ((current: Uint8Array | undefined) => stored(call.project, apply(current)));
@@ -164,7 +166,7 @@ export function createSessionService({ changes, sessions, users, purger, restore
 
       const listing: SessionListing = {
         project: call.project,
-        user: userId === undefined ? undefined : keyOf(call.project, userId),
+        user: userId === undefined ? call.user : keyOf(call.project, userId),
         terms: filterTerms(call.project, metadata),
         createdAfter: createdAfter && new Date(millisecondsOf(createdAfter)),
         // Stored times are whole milliseconds, so what is before a part of one includes that one.
@@ -200,17 +202,19 @@ export function createSessionService({ changes, sessions, users, purger, restore
 
 /** What is needed to create a session, which AddMemory does too. */
 export function newSession(
-  project: string,
+  call: Call,
   sessionId: string,
   userId: string | undefined,
   metadata: JsonObject | undefined,
-) {
+): NewSession {
+  const { project } = call;
+  const owner = ownerFor(call, userId);
   return {
     key: keyOf(project, sessionId),
     project,
     uid: randomUUID(),
     epoch: newId(),
-    user: userId === undefined ? undefined : keyOf(project, userId),
+    user: owner === undefined ? undefined : keyOf(project, owner),
     ...stored(project, metadata ?? {}),
   };
 }

@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import { type ClientSession, type Collection, type Db, MongoClient } from "mongodb";
 import { type Call, lateness, timeLeft } from "../domain/call.js";
-import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
+import type { KeyRecord, MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
 import { OPERATION_TIMEOUT_MS, translate, translated } from "./driver-errors.js";
 import { ensureIndexes, type IndexConflict } from "./indexes.js";
 import type { LeaseRecord } from "./lease.js";
@@ -17,6 +17,7 @@ export interface Database {
   readonly sessions: Collection<SessionRecord>;
   readonly messages: Collection<MessageRecord>;
   readonly users: Collection<UserRecord>;
+  readonly keys: Collection<KeyRecord>;
   readonly leases: Collection<LeaseRecord>;
   /**
    * Creates the indexes that are missing, and replaces those that differ, telling of each. Throws UNAVAILABLE while the database
@@ -60,6 +61,7 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
     sessions: db.collection("sessions"),
     messages: db.collection("messages"),
     users: db.collection("users"),
+    keys: db.collection("keys"),
     leases: db.collection("leases"),
     async prepare(onConflict) {
       // However long the indexes take.

@@ -54,6 +54,11 @@ export const INDEXES = {
     { name: "due", key: { purgeTime: 1 }, partialFilterExpression: { purgeTime: { $exists: true } } },
     ttl,
   ],
+  keys: [
+    // Not unique: a sharded collection would have to be sharded by it. 256 random bits do not come twice.
+    { name: "hash", key: { hash: 1 } },
+    { name: "project_by_createTime", key: { project: 1, createTime: 1, _id: 1 } },
+  ],
   leases: [{ name: "expiry", key: { until: 1 }, expireAfterSeconds: 86_400 }],
 } as const satisfies Record<string, readonly IndexDescription[]>;
 

@@ -15,7 +15,7 @@ export interface SessionReader {
   get(call: Call, key: string, showDeleted?: boolean): Promise<Raw<SessionRecord> | undefined>;
   /** The live ones of these sessions, by their keys. */
   getMany(call: Call, keys: readonly string[]): Promise<ReadonlyMap<string, Raw<SessionRecord>>>;
-  /** Whether the session lives and its memory is still this one. */
+  /** Whether the session lives, its memory is still this one, and a caller who is bound to a user still reaches it. */
   isCurrent(call: Call, memory: MemoryKey): Promise<boolean>;
   /** The next sessions of a listing after a position, in its order; none when it is at its end. */
   page(
@@ -67,10 +67,11 @@ export function createSessionReader(database: Database): SessionReader {
           .filter(([, session]) => isVisible(session)),
       );
     },
-    isCurrent: async (call, { session, epoch }) =>
-      (await translated(() =>
-        sessions.findOne({ _id: session, epoch, deleted: false }, { projection: { _id: 1 }, ...bounded(call) }),
-      )) !== null,
+    async isCurrent(call, { session, epoch }) {
+      const current = { _id: session, epoch, deleted: false, ...(call.user !== undefined && { user: call.user }) };
+      const options = { projection: { _id: 1 }, ...bounded(call) };
+      return (await translated(() => sessions.findOne(current, options))) !== null;
+    },
     page: (call, listing, after, limit) =>
       readRawPage(database, "sessions", call, {
         filter: filterOf(listing, after),

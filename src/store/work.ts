@@ -9,8 +9,8 @@ import { translated } from "./driver-errors.js";
 export interface Work {
   /** The database's clock, which all times of deletion go by. */
   now(): Promise<Date>;
-  /** Sessions, of one user or of all, with messages that still have to get their time or may have lost it in vain. */
-  sessionsToMark(user?: string): AsyncIterable<string>;
+  /** Sessions, of one user, of one project or of all, with messages that still have to get their time or may have lost it in vain. */
+  sessionsToMark(of?: { readonly user?: string; readonly project?: string }): AsyncIterable<string>;
   /** Sessions with messages that are to be erased, and sessions whose own erasure has begun. */
   sessionsToErase(): AsyncIterable<string>;
   usersWithTask(): AsyncIterable<UserRecord>;
@@ -34,11 +34,11 @@ export function createWork(database: Database): Work {
   const userKeys = (filter: Document) => keys(users.find(filter, { projection: { _id: 1 }, batchSize: BATCH }));
   return {
     now: () => translated(() => databaseTime(database)),
-    sessionsToMark: (user) =>
+    sessionsToMark: (of = {}) =>
       sessionKeys({
         retired: { $exists: true },
         "retired.task": { $in: ["mark", "unmark"] },
-        ...(user !== undefined && { user }),
+        ...of,
       }),
     sessionsToErase: async function* () {
       yield* sessionKeys({ retired: { $exists: true }, "retired.task": "erase" });

@@ -59,7 +59,7 @@ describe("a start", () => {
       all.filter(({ family }) => family === "IPv4"),
     );
     const warnings = async (listen: string) => {
-      const service = runService({ ...ours(), SESSIONS_GRPC_LISTEN: listen });
+      const service = runService({ ...ours(), SESSIONS_GRPC_LISTEN: listen, SESSIONS_ALLOW_ANONYMOUS: "true" });
       await service.ready();
       return service.lines().filter(({ level }) => level === 40);
     };
@@ -69,6 +69,15 @@ describe("a start", () => {
     expect(open).toMatchObject([{ host: "0.0.0.0", msg: expect.stringContaining("no authentication") }]);
     expect(loopback).toEqual([]);
     expect(localhost).toEqual([]);
+  });
+
+  it("is refused in one line when anybody on the network could call it and nobody said who may", async () => {
+    const service = runService({ ...ours(), SESSIONS_GRPC_LISTEN: "0.0.0.0:0" });
+    expect(await service.exited).toEqual({ code: 78, signal: null });
+    expect(service.output()).toEqual({
+      stdout: "",
+      stderr: expect.stringMatching(/^configuration: SESSIONS_AUTH: required to listen on 0\.0\.0\.0[^\n]+\n$/),
+    });
   });
 });
 

@@ -4,6 +4,7 @@ import { onTestFinished } from "vitest";
 import { Duration } from "../../gen/google/protobuf/duration.js";
 import { MAX_REQUEST_BYTES } from "../../src/domain/limits.js";
 import { adapt, type Method } from "../../src/rpc/adapter.js";
+import { type AuthenticationOptions, createAuthentication, OPEN_TO_ALL } from "../../src/rpc/authentication.js";
 import { ownStatuses } from "../../src/rpc/own-statuses.js";
 import { createTurns } from "../../src/rpc/turns.js";
 import type { LogLine } from "../support/observed-service.js";
@@ -32,23 +33,33 @@ const definition = {
 export const SECOND: Duration = { seconds: 1, nanos: 0 };
 
 /** What the server is made of, around methods of the test's own: for what no method of the real ones ever does. */
-export async function startHandMade(methods: {
+export async function startHandMade(parts: {
   ask?: Method<Duration, unknown>;
   stream?: Method<Duration, unknown>;
+  /** Who may call; everybody if not said. */
+  authentication?: Pick<AuthenticationOptions, "authenticate" | "roleFor" | "maxWaiting">;
 }): Promise<HandMadeService> {
   const lines: LogLine[] = [];
   const never = new AbortController().signal;
-  const server = new Server({ interceptors: [ownStatuses], "grpc.max_receive_message_length": MAX_REQUEST_BYTES });
+  const log = pino({ base: undefined }, { write: (line: string) => void lines.push(JSON.parse(line)) });
+  const { ask, stream, authentication: asked } = parts;
+  const authentication = asked ? createAuthentication({ ...asked, log }) : OPEN_TO_ALL;
+  const server = new Server({
+    interceptors: [ownStatuses, ...authentication.interceptors],
+    "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
+  });
   const nothing = () => Promise.resolve(SECOND);
   server.addService(
     ...adapt(
       definition,
-      { ask: nothing, stream: nothing, ...methods },
+      { ask: ask ?? nothing, stream: stream ?? nothing },
       {
-        log: pino({ base: undefined }, { write: (line: string) => void lines.push(JSON.parse(line)) }),
+        log,
+        callerOf: authentication.callerOf,
         stopStreams: never,
         stopAll: never,
-        chunkTurns: createTurns(8),
+        chunkTurns: createTurns({ atATime: 8 }),
+        callTurns: createTurns({ atATime: 8 }),
         unbounded: new Set(),
       },
     ),

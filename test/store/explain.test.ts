@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createKeyStore } from "../../src/store/keys.js";
 import type { Api } from "../support/api.js";
 import { createTestPurger } from "../support/purger.js";
 import { type Explainer, LONG, RETENTION_MS, startExplainer } from "./explainer.js";
@@ -44,6 +45,13 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
   DeleteUser: () => api.users.deleteUser({ userId: "user-4" }),
   UndeleteUser: () => api.users.undeleteUser({ userId: "user-4", restoreSessions: true }),
   PurgeUser: () => api.users.purgeUser({ userId: "user-5" }),
+  CreateKey: () => api.keys.createKey({ name: "new", role: 1 }),
+  ListKeys: () => api.keys.listKeys({ chunkSize: 3 }),
+  RevokeKey: async () => {
+    const { key } = await api.keys.createKey({ name: "worthless soon", role: 1 });
+    await api.keys.revokeKey({ keyId: key?.keyId });
+  },
+  "a look-up of a key": () => createKeyStore(explainer.monitored).find("no hash"),
   "PurgeDeleted as a dry run": () => api.purge.purgeDeleted({ olderThan: { seconds: 0, nanos: 0 }, dryRun: true }),
   "a pass of the purger": () => createTestPurger(explainer.monitored, RETENTION_MS * 2).pass(),
   PurgeDeleted: async () => {
@@ -62,7 +70,9 @@ describe("no query scans a collection", () => {
   });
 
   test("the list of operations is the list of the API's methods", async () => {
-    const methods = [api.sessions, api.memory, api.users, api.purge].flatMap((service) => Object.keys(service));
+    const methods = [api.sessions, api.memory, api.users, api.purge, api.keys].flatMap((service) =>
+      Object.keys(service),
+    );
     const named = new Set(Object.keys(OPERATIONS).map((name) => name.split(" ")[0]?.toLowerCase()));
     expect(methods.filter((method) => !named.has(method.toLowerCase()))).toEqual(["listSessions"]);
   });

@@ -1,6 +1,7 @@
 import { Client, status as codes, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { BadRequest, ErrorInfo, RetryInfo } from "../../gen/google/rpc/error_details.js";
 import { Status } from "../../gen/google/rpc/status.js";
+import * as keyApi from "../../gen/sessions/v1/key_service.js";
 import * as memoryApi from "../../gen/sessions/v1/memory_service.js";
 import * as purgeApi from "../../gen/sessions/v1/purge_service.js";
 import * as sessionApi from "../../gen/sessions/v1/session_service.js";
@@ -12,6 +13,7 @@ export interface Api {
   readonly memory: Methods<typeof memoryApi.MemoryServiceService>;
   readonly users: Methods<typeof userApi.UserServiceService>;
   readonly purge: Methods<typeof purgeApi.PurgeServiceService>;
+  readonly keys: Methods<typeof keyApi.KeyServiceService>;
   /** For streams that are read by hand, and for anything else that the methods above hide. */
   readonly client: Client;
   close(): void;
@@ -42,17 +44,21 @@ export type Loose<T> = T extends Uint8Array
       ? { [K in keyof T]?: Loose<T[K]> }
       : T;
 
-export function connect(address: string): Api {
+/** `credential` is a key or a token that every call shows. */
+export function connect(address: string, credential?: string): Api {
   const client = new Client(address, credentials.createInsecure(), {
     "grpc.max_receive_message_length": -1,
     "grpc.use_local_subchannel_pool": 1,
     "grpc.enable_retries": 0,
   });
+  const shown: Readonly<Record<string, string>> =
+    credential === undefined ? {} : { authorization: `Bearer ${credential}` };
   return {
-    sessions: methods(client, sessionApi.SessionServiceService, sessionApi),
-    memory: methods(client, memoryApi.MemoryServiceService, memoryApi),
-    users: methods(client, userApi.UserServiceService, userApi),
-    purge: methods(client, purgeApi.PurgeServiceService, purgeApi),
+    sessions: methods(client, sessionApi.SessionServiceService, sessionApi, shown),
+    memory: methods(client, memoryApi.MemoryServiceService, memoryApi, shown),
+    users: methods(client, userApi.UserServiceService, userApi, shown),
+    purge: methods(client, purgeApi.PurgeServiceService, purgeApi, shown),
+    keys: methods(client, keyApi.KeyServiceService, keyApi, shown),
     client,
     close: () => client.close(),
   };
@@ -65,13 +71,22 @@ interface Method {
   responseDeserialize(bytes: Buffer): unknown;
 }
 
-function methods<S extends object>(client: Client, service: S, api: object): Methods<S> {
+function methods<S extends object>(
+  client: Client,
+  service: S,
+  api: object,
+  shown: Readonly<Record<string, string>>,
+): Methods<S> {
   const make = ([name, method]: [string, Method]) => {
     const requestType = `${name.charAt(0).toUpperCase()}${name.slice(1)}Request`;
     const { fromPartial } = (api as Record<string, { fromPartial(value: unknown): unknown }>)[requestType] as {
       fromPartial(value: unknown): unknown;
     };
-    return [name, (request: unknown, options?: CallOptions) => call(client, method, fromPartial(request), options)];
+    return [
+      name,
+      (request: unknown, options?: CallOptions) =>
+        call(client, method, fromPartial(request), { ...options, headers: { ...shown, ...options?.headers } }),
+    ];
   };
   return Object.fromEntries((Object.entries(service) as [string, Method][]).map(make)) as Methods<S>;
 }

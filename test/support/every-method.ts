@@ -45,12 +45,13 @@ function readDescriptors() {
 
 function smallest(message: DescMessage): Buffer {
   const required = message.fields.filter((field) => commentOf(field).startsWith("Required."));
-  const values = Object.fromEntries(required.map((field) => [field.localName, idsFor(field)]));
+  const values = Object.fromEntries(required.map((field) => [field.localName, valueFor(field)]));
   return Buffer.from(toBinary(message, create(message, values)));
 }
 
-/** What is required are ids, everywhere. */
-function idsFor(field: DescField): string | string[] {
+/** What is required are ids, as good as everywhere, or else something out of an enum. */
+function valueFor(field: DescField): string | string[] | number {
+  if (field.fieldKind === "enum") return field.enum.values.find(({ number }) => number > 0)?.number ?? 0;
   return field.fieldKind === "list" ? [randomUUID()] : randomUUID();
 }
 

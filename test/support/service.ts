@@ -13,7 +13,7 @@ export interface TestService extends Api {
   stop(): Promise<void>;
 }
 
-export interface TestServiceOptions extends Partial<Omit<ServerDeps, "database" | "log">> {
+export interface TestServiceOptions extends Partial<Omit<ServerDeps, "database">> {
   /** Several services on one database: give them the same name. */
   readonly databaseName?: string;
   readonly mongodbUri?: string;

@@ -95,9 +95,16 @@ export const ErrorReason = {
    * Status DEADLINE_EXCEEDED.
    */
   ERROR_REASON_DEADLINE_EXCEEDED: 16,
-  /** ERROR_REASON_UNAUTHENTICATED - The call carries no valid credentials. Status UNAUTHENTICATED. Reserved for the authentication to come. */
+  /**
+   * ERROR_REASON_UNAUTHENTICATED - The call carries no credential, or one that is not valid: not a key or token of this service, unknown, revoked, expired, or
+   * not yet valid. Nothing was done. Status UNAUTHENTICATED, metadata {"credential": "none"}, "key" or "token" for what was shown.
+   */
   ERROR_REASON_UNAUTHENTICATED: 17,
-  /** ERROR_REASON_PERMISSION_DENIED - The caller may not do this. Status PERMISSION_DENIED. Reserved for the authentication to come. */
+  /**
+   * ERROR_REASON_PERMISSION_DENIED - The credential is valid but may not do this, and nothing was done. Status PERMISSION_DENIED. Metadata {"role": "reader",
+   * "required_role": "writer"} where it takes another role; {"project": "p2"} where KeyService was asked for another project than one's
+   * own; {"user_id": "u2"} where a credential that is bound to a user would act for another one, "" for nobody.
+   */
   ERROR_REASON_PERMISSION_DENIED: 18,
   /**
    * ERROR_REASON_SHUTTING_DOWN - This process is shutting down; another one, or the same one after its restart, will answer. A stream resumes from
@@ -119,6 +126,19 @@ export const ErrorReason = {
    * again. Status RESOURCE_EXHAUSTED, with google.rpc.RetryInfo, metadata {"limited": "calls", "max": "1000"}.
    */
   ERROR_REASON_OVERLOADED: 22,
+  /**
+   * ERROR_REASON_RATE_LIMITED - The project has made as many calls in a second as the service lets one project make. Nothing was done: any call can be tried
+   * again, after the delay of the google.rpc.RetryInfo that comes with it. Status RESOURCE_EXHAUSTED, metadata
+   * {"project": "p1", "max": "100"}.
+   */
+  ERROR_REASON_RATE_LIMITED: 23,
+  /** ERROR_REASON_KEY_NOT_FOUND - The project has no key of this id. Status NOT_FOUND, metadata {"key_id": "…"}. */
+  ERROR_REASON_KEY_NOT_FOUND: 24,
+  /**
+   * ERROR_REASON_KEY_SET_UNAVAILABLE - The token is signed with a key that is not known yet, and the issuer's key set cannot be fetched. Nothing was done.
+   * Status UNAVAILABLE, with google.rpc.RetryInfo.
+   */
+  ERROR_REASON_KEY_SET_UNAVAILABLE: 25,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -147,4 +167,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_INTERNAL = typeof ErrorReason.ERROR_REASON_INTERNAL;
   export type ERROR_REASON_RESPONSE_TOO_LARGE = typeof ErrorReason.ERROR_REASON_RESPONSE_TOO_LARGE;
   export type ERROR_REASON_OVERLOADED = typeof ErrorReason.ERROR_REASON_OVERLOADED;
+  export type ERROR_REASON_RATE_LIMITED = typeof ErrorReason.ERROR_REASON_RATE_LIMITED;
+  export type ERROR_REASON_KEY_NOT_FOUND = typeof ErrorReason.ERROR_REASON_KEY_NOT_FOUND;
+  export type ERROR_REASON_KEY_SET_UNAVAILABLE = typeof ErrorReason.ERROR_REASON_KEY_SET_UNAVAILABLE;
 }
