@@ -75,7 +75,7 @@ const handlers = {
     const [step] = loads[index] as readonly Step[];
     if (step === undefined) throw new Error("no such load");
     const { path, requests } = step;
-    const { unary } = service(0);
+    const { unary } = service();
     isHogging = true;
     let n = 0;
     const runner = async (): Promise<void> => {
