@@ -1,4 +1,6 @@
 import { type AuthSettings, readAuth } from "./config-auth.js";
+import { readTlsFiles } from "./config-tls.js";
+import type { TlsFiles } from "./rpc/tls-files.js";
 import { uriFault } from "./store/database.js";
 
 /** The service's settings, all out of the environment and fixed from the start. */
@@ -11,6 +13,8 @@ export interface Config {
   readonly grpcListen: Address;
   /** Checked with the rest; the HTTP side that will listen on it is not there yet. */
   readonly httpListen: Address | undefined;
+  /** Undefined: no encryption. */
+  readonly tls: TlsFiles | undefined;
   /** How long deleted things stay restorable. */
   readonly retentionMs: number;
   readonly purgeIntervalMs: number;
@@ -78,6 +82,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     dataDir: read("SESSIONS_DATA_DIR", ".data", nonEmpty),
     grpcListen,
     httpListen,
+    tls: readTlsFiles(env, mistakes),
     retentionMs: read("SESSIONS_RETENTION", "30d", duration(0, MAX_DURATION_MS)),
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
     memoryWindow: read("SESSIONS_MEMORY_WINDOW", "50", wholeNumber(1, 1000)),

@@ -81,7 +81,7 @@ async function serve(config: Config, uri: string, log: Logger, ends: (() => Prom
     config.grpcListen,
   );
   ends.push(server.stop);
-  return { grpc: server.address, database: await server.firstContact };
+  return { grpc: server.address, tls: config.tls !== undefined, database: await server.firstContact };
 }
 
 /** Serves in processes of their own. */

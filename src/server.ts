@@ -23,6 +23,8 @@ import { takeLongDeadlinesAsNone } from "./rpc/long-deadlines.js";
 import { ownStatuses } from "./rpc/own-statuses.js";
 import { createPresence } from "./rpc/presence.js";
 import { createStandardServices } from "./rpc/standard-services.js";
+import { tlsCredentials } from "./rpc/tls.js";
+import type { TlsFiles } from "./rpc/tls-files.js";
 import { createTurns } from "./rpc/turns.js";
 import { encodeMessages } from "./services/encode.js";
 import { createKeyService } from "./services/key.js";
@@ -61,6 +63,8 @@ export interface ServerDeps {
   readonly projectRate?: number | undefined;
   /** What callers show; undefined where nobody has to show anything. */
   readonly auth?: AuthSettings | undefined;
+  /** Undefined: no encryption. */
+  readonly tls?: TlsFiles | undefined;
   /** Whether other processes listen on the same address. */
   readonly isWorker?: boolean;
 }
@@ -222,7 +226,8 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const standard = createStandardServices(SERVICE_NAMES, descriptors());
   standard.addTo(server);
 
-  const port = await bind(server, listen);
+  const credentials = deps.tls ? await tlsCredentials(deps.tls, log) : ServerCredentials.createInsecure();
+  const port = await bind(server, listen, credentials);
   takeLongDeadlinesAsNone(server);
   const watch = watchDatabase(database, {
     onReachable() {
@@ -301,9 +306,9 @@ function descriptors(): URL[] {
   return files.map((file) => pathToFileURL(resolve(`#descriptors/${file}`)));
 }
 
-function bind(server: Server, { host, port }: Address): Promise<number> {
+function bind(server: Server, { host, port }: Address, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, boundPort) =>
+    server.bindAsync(`${host}:${port}`, credentials, (error, boundPort) =>
       error
         ? reject(new Error(`cannot listen on ${host}:${port}: ${error.message}`, { cause: error }))
         : resolve(boundPort),

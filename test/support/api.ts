@@ -45,8 +45,8 @@ export type Loose<T> = T extends Uint8Array
       : T;
 
 /** `credential` is a key or a token that every call shows. */
-export function connect(address: string, credential?: string): Api {
-  const client = new Client(address, credentials.createInsecure(), {
+export function connect(address: string, credential?: string, channel = credentials.createInsecure()): Api {
+  const client = new Client(address, channel, {
     "grpc.max_receive_message_length": -1,
     "grpc.use_local_subchannel_pool": 1,
     "grpc.enable_retries": 0,

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { ChannelCredentials } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { inject } from "vitest";
 import { type RunningServer, type ServerDeps, startServer } from "../../src/server.js";
@@ -17,6 +18,8 @@ export interface TestServiceOptions extends Partial<Omit<ServerDeps, "database">
   /** Several services on one database: give them the same name. */
   readonly databaseName?: string;
   readonly mongodbUri?: string;
+  /** The client's. */
+  readonly credentials?: ChannelCredentials;
 }
 
 /** The defaults of the configuration. */
@@ -25,7 +28,7 @@ export const LIMITS = { maxCalls: 1_000, maxStreams: 1_000, maxRequestBytes: 256
 
 /** A real server on a free port over the run's real MongoDB, and a stock client to it. */
 export async function startService(options: TestServiceOptions = {}): Promise<TestService> {
-  const { databaseName = `test-${randomUUID()}`, mongodbUri = inject("mongodbUri"), ...deps } = options;
+  const { databaseName = `test-${randomUUID()}`, mongodbUri = inject("mongodbUri"), credentials, ...deps } = options;
   const open = (): Database => openDatabase({ uri: mongodbUri, database: databaseName });
   const server = await startServer(
     {
@@ -43,7 +46,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
   );
   await server.firstContact;
   const database = open();
-  const api = connect(server.address);
+  const api = connect(server.address, undefined, credentials);
   return {
     ...api,
     address: server.address,
