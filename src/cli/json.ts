@@ -1,4 +1,4 @@
-import type { Message, Session, Summary } from "../client/index.js";
+import type { Key, Message, Session, Summary } from "../client/index.js";
 
 /**
  * Resources as `--json` prints them: the names of the API's own fields, times in RFC 3339, payloads in base64, what is unset
@@ -45,5 +45,18 @@ export function jsonOfMessage(message: Message) {
     token_count: message.tokenCount,
     create_time: message.createTime,
     update_time: message.updateTime,
+  };
+}
+
+export function jsonOfKey(key: Key) {
+  return {
+    key_id: key.keyId,
+    name: key.name,
+    project: key.project,
+    role: key.role && `ROLE_${key.role.toUpperCase()}`,
+    user_id: key.userId,
+    create_time: key.createTime,
+    expire_time: key.expireTime,
+    revoke_time: key.revokeTime,
   };
 }

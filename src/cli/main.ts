@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { CommanderError } from "commander";
 import { createClient, type SessionsClient } from "../client/index.js";
+import type { Connection } from "./connection.js";
 import type { Context } from "./context.js";
 import { describe, EXIT, type ExitCode, exitCodeOf } from "./exit-codes.js";
 import { buildProgram } from "./program.js";
@@ -16,14 +17,14 @@ async function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Exi
   const interrupted = new AbortController();
   const interrupt = (): void => interrupted.abort();
   const clients: SessionsClient[] = [];
-  let address = env.SESSIONS_ADDRESS || "127.0.0.1:50051";
+  let connection: Connection = { address: "" };
   let exitCode: ExitCode = EXIT.ok;
   // A second interrupt finds the default again, and ends the process at once.
   process.once("SIGINT", interrupt);
 
   const context: Context = {
     connect(retries = { maxRetries: MAX_RETRIES }) {
-      const client = createClient({ address, retries });
+      const client = createClient({ ...connection, retries });
       clients.push(client);
       return client;
     },
@@ -39,8 +40,8 @@ async function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Exi
       exitCode = code;
     },
   };
-  const program = buildProgram(context, address, (chosen) => {
-    address = chosen;
+  const program = buildProgram(context, env, (chosen) => {
+    connection = chosen;
   });
 
   try {
@@ -50,7 +51,7 @@ async function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Exi
     // Commander has told its own errors already; asking for help is none.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     if (interrupted.signal.aborted) return EXIT.interrupted;
-    complain(describe(error, address));
+    complain(describe(error, connection.address));
     return exitCodeOf(error);
   } finally {
     for (const client of clients) client.close();
@@ -68,4 +69,10 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-process.exit(await run(process.argv.slice(2), process.env));
+// A key among the arguments is for nobody who lists the processes of the machine.
+const args = process.argv.slice(2);
+process.title = "sessions";
+// What Node has to say about the libraries is not for people at a terminal.
+process.noDeprecation = true;
+
+process.exit(await run(args, process.env));

@@ -1,18 +1,23 @@
 import { Command } from "commander";
+import { addConnectionOptions, type Connection, readConnection } from "./connection.js";
 import type { Context } from "./context.js";
 import { addDelete } from "./delete-command.js";
 import { EXIT_CODES_HELP } from "./exit-codes.js";
 import { addImport } from "./import-command.js";
+import { addKeys } from "./keys-command.js";
 import { addList } from "./list-command.js";
 import { addPurge } from "./purge-command.js";
 import { addRestore } from "./restore-command.js";
 import { addShow } from "./show-command.js";
 
-/** The whole command line. `setAddress` is told before any command runs. */
-export function buildProgram(context: Context, defaultAddress: string, setAddress: (address: string) => void): Command {
+/** The whole command line. `setConnection` is told before any command runs. */
+export function buildProgram(
+  context: Context,
+  env: Readonly<Record<string, string | undefined>>,
+  setConnection: (connection: Connection) => void,
+): Command {
   const program = new Command("sessions")
     .description("Looks after the sessions of a sessions service: their metadata and their memory.")
-    .option("--address <host:port>", "where the service listens; also SESSIONS_ADDRESS", defaultAddress)
     .configureOutput({
       outputError: (text, write) =>
         write(
@@ -25,7 +30,8 @@ export function buildProgram(context: Context, defaultAddress: string, setAddres
     .addHelpText("after", EXIT_CODES_HELP)
     // Instead of ending the process: what was opened has to be closed first.
     .exitOverride();
-  program.hook("preAction", () => setAddress(program.opts<{ address: string }>().address));
-  for (const add of [addImport, addList, addShow, addDelete, addRestore, addPurge]) add(program, context);
+  addConnectionOptions(program);
+  program.hook("preAction", () => setConnection(readConnection(program.opts(), env)));
+  for (const add of [addImport, addList, addShow, addDelete, addRestore, addPurge, addKeys]) add(program, context);
   return program;
 }

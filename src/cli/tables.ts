@@ -1,5 +1,5 @@
 import Table from "cli-table3";
-import type { JsonObject, Message, Session, Summary } from "../client/index.js";
+import type { JsonObject, Key, Message, Session, Summary } from "../client/index.js";
 
 /** Resources as people read them. */
 
@@ -37,6 +37,22 @@ export function sessionDetails(session: Session, summary: Summary | undefined): 
     ...(summary ? ([["summary", printable(summary.content)]] as [string, string][]) : []),
   ];
   for (const [name, value] of rows) if (value !== "") table.push([name, value]);
+  return `${table.toString()}\n`;
+}
+
+export function keysTable(keys: readonly Key[]): string {
+  const table = new Table({ ...PLAIN, head: ["KEY", "NAME", "ROLE", "USER", "CREATED", "EXPIRES", "REVOKED"] });
+  for (const key of keys) {
+    table.push([
+      key.keyId,
+      printable(key.name),
+      key.role ?? "",
+      printable(key.userId ?? ""),
+      time(key.createTime),
+      time(key.expireTime),
+      time(key.revokeTime),
+    ]);
+  }
   return `${table.toString()}\n`;
 }
 

@@ -1,14 +1,14 @@
 import type { Listing } from "./listing.js";
 import type * as api from "./requests.js";
-import type { Message, Session, Summary, User } from "./resources.js";
+import type { Key, Message, Session, Summary, User } from "./resources.js";
 import type { CallOptions } from "./scope.js";
 
 /**
  * All calls of the service. Each rejects with a SessionsClientError and nothing else; the comments name the codes that a
- * caller may want to tell apart, with their reasons. Besides, any call can fail with INVALID_ARGUMENT, UNAVAILABLE,
- * DEADLINE_EXCEEDED, CANCELLED and INTERNAL.
+ * caller may want to tell apart, with their reasons. Besides, any call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
+ * PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED and INTERNAL.
  */
-export interface SessionsClient extends SessionCalls, MemoryCalls, UserCalls, PurgeCalls {
+export interface SessionsClient extends SessionCalls, MemoryCalls, UserCalls, PurgeCalls, KeyCalls {
   /** Ends what is under way; every later call fails with CLIENT_CLOSED. Closing twice is fine. */
   close(): void;
 }
@@ -80,4 +80,14 @@ export interface UserCalls {
 export interface PurgeCalls {
   /** Erases what was soft-deleted long enough ago, also before its `purgeTime`. */
   purgeDeleted(request?: api.PurgeDeletedRequest, options?: CallOptions): Promise<api.PurgeDeletedResponse>;
+}
+
+/** For admins. */
+export interface KeyCalls {
+  /** The secret is in the answer and nowhere else. */
+  createKey(request: api.CreateKeyRequest, options?: CallOptions): Promise<api.CreateKeyResponse>;
+  /** In the order of their `createTime`, revoked and expired ones too. */
+  listKeys(request?: api.ListKeysRequest, options?: CallOptions): Listing<Key>;
+  /** The key is worthless everywhere within 10 seconds. One that is revoked already stays as it is. NOT_FOUND (KEY_NOT_FOUND). */
+  revokeKey(request: api.RevokeKeyRequest, options?: CallOptions): Promise<Key>;
 }

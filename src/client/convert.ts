@@ -1,8 +1,9 @@
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
+import type { Key as WireKey } from "../../gen/sessions/v1/key_service.js";
 import type * as wire from "../../gen/sessions/v1/resources.js";
 import { SessionsClientError } from "./error.js";
-import type { Message, Session, Summary, User } from "./resources.js";
-import { dateOf, roleOf } from "./wire.js";
+import type { Key, Message, Session, Summary, User } from "./resources.js";
+import { dateOf, roleOf, roleTypeOf } from "./wire.js";
 
 /** Resources as they come off the wire, as plain objects. */
 
@@ -23,7 +24,7 @@ export function toMessage(message: wire.Message | undefined): Message {
   const { createTime, updateTime, roleType, payload, payloadType, metadata, ...rest } = present(message);
   return {
     ...rest,
-    roleType: roleOf(roleType),
+    roleType: roleTypeOf(roleType),
     // A copy: what the decoder gives is a part of the whole answer, and would keep all of it in memory.
     payload: payload.length > 0 ? new Uint8Array(payload) : undefined,
     payloadType: payloadType || undefined,
@@ -47,6 +48,17 @@ export function toUser(user: wire.User | undefined): User {
     updateTime: requiredDate(updateTime),
     deleteTime: optionalDate(deleteTime),
     purgeTime: optionalDate(purgeTime),
+  };
+}
+
+export function toKey(key: WireKey | undefined): Key {
+  const { role, createTime, expireTime, revokeTime, ...rest } = present(key);
+  return {
+    ...rest,
+    role: roleOf(role),
+    createTime: requiredDate(createTime),
+    expireTime: optionalDate(expireTime),
+    revokeTime: optionalDate(revokeTime),
   };
 }
 

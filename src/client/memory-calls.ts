@@ -5,7 +5,7 @@ import { requiredDate, toMessage, toSession, toSummary } from "./convert.js";
 import { listingCall } from "./listing-call.js";
 import type { NewMessage } from "./requests.js";
 import type { Transport } from "./transport.js";
-import { wireMode, wireRole, wireTime } from "./wire.js";
+import { wireMode, wireRoleType, wireTime } from "./wire.js";
 
 export function memoryCalls(transport: Transport): MemoryCalls {
   const { unary } = transport;
@@ -67,7 +67,7 @@ function toWire({ messageId = randomUUID(), roleType, createTime, ...rest }: New
   return {
     ...rest,
     messageId,
-    roleType: wireRole(roleType, `messages[${index}].role_type`),
+    roleType: wireRoleType(roleType, `messages[${index}].role_type`),
     createTime: wireTime(`messages[${index}].create_time`, createTime),
   };
 }

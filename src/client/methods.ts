@@ -1,3 +1,4 @@
+import { KeyServiceService } from "../../gen/sessions/v1/key_service.js";
 import { MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
 import { PurgeServiceService } from "../../gen/sessions/v1/purge_service.js";
 import { SessionServiceService } from "../../gen/sessions/v1/session_service.js";
@@ -8,6 +9,7 @@ const DEFINITIONS = {
   ...MemoryServiceService,
   ...UserServiceService,
   ...PurgeServiceService,
+  ...KeyServiceService,
 } as const;
 
 type Definitions = typeof DEFINITIONS;

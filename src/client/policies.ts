@@ -2,8 +2,8 @@ import { MetadataMode } from "../../gen/sessions/v1/resources.js";
 import type { RequestOf, UnaryName } from "./methods.js";
 
 /**
- * Which calls are tried again after UNAVAILABLE, when nobody can tell whether the first try took effect. (After OVERLOADED it
- * is known that nothing was done, and all are.) A call is, when
+ * Which calls are tried again after UNAVAILABLE, when nobody can tell whether the first try took effect. (After OVERLOADED
+ * and RATE_LIMITED it is known that nothing was done, and all are.) A call is, when
  * doing it twice (1) has the effect of doing it once, (2) answers as doing it once, and (3) touches nothing but what the
  * call itself names, should somebody else have written in between.
  *
@@ -20,6 +20,8 @@ import type { RequestOf, UnaryName } from "./methods.js";
  * | deleteMessage, deleteUser, purgeSession, purgeUser | no | the repetition is NOT_FOUND |
  * | clearMemory | no | would clear what was added in between, for good |
  * | purgeDeleted | with dryRun | else the counts are lost, and what was deleted in between could go |
+ * | createKey | no | the repetition is another key |
+ * | revokeKey | yes | a key that is revoked already stays as it is |
  */
 export interface Policy<Request> {
   readonly retries: (request: Request) => boolean;
@@ -58,4 +60,7 @@ export const POLICIES: { readonly [Name in UnaryName]: Policy<RequestOf<Name>> }
   purgeUser: { retries: never, unbounded: true },
 
   purgeDeleted: { retries: ({ dryRun }) => dryRun, unbounded: true },
+
+  createKey: { retries: never },
+  revokeKey: { retries: always },
 };

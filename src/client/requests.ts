@@ -1,4 +1,4 @@
-import type { JsonObject, Message, RoleType, Session, Summary } from "./resources.js";
+import type { JsonObject, Key, Message, Role, RoleType, Session, Summary } from "./resources.js";
 
 /**
  * What calls take and give, where that is not a resource itself.
@@ -244,4 +244,31 @@ export interface PurgeDeletedResponse {
   readonly purgedSessions: number;
   readonly purgedMessages: number;
   readonly purgedUsers: number;
+}
+
+export interface CreateKeyRequest {
+  /** What the key is for, at most 256 code points. */
+  readonly name: string;
+  readonly role: Role;
+  /** Binds the key to this user: it reaches their sessions and memory alone. Not for an admin. */
+  readonly userId?: string;
+  /** From when on the key is worthless by itself. Undefined: never. */
+  readonly expireTime?: Date;
+  /** Undefined: the caller's own. Another one only an admin of the project `default` may name, here and below. */
+  readonly project?: string;
+}
+
+export interface CreateKeyResponse {
+  readonly key: Key;
+  /** What its holder shows: `createClient({ key: secret })`. Nobody can read it again. */
+  readonly secret: string;
+}
+
+export interface ListKeysRequest extends ListingRequest {
+  readonly project?: string;
+}
+
+export interface RevokeKeyRequest {
+  readonly keyId: string;
+  readonly project?: string;
 }

@@ -82,3 +82,25 @@ export interface User {
   readonly sessionCount: number;
   readonly etag: string;
 }
+
+/** What a credential may do in its project; each may do all that those before it may. */
+export type Role = "reader" | "writer" | "admin";
+
+/** An API key, without its secret. */
+export interface Key {
+  /** A UUID set by the service. */
+  readonly keyId: string;
+  /** What it is for, as its creator said. */
+  readonly name: string;
+  /** The project whose data it opens. */
+  readonly project: string;
+  /** Undefined when it is one that a later service has. */
+  readonly role?: Role;
+  /** Whom it is bound to; undefined when it is bound to nobody. */
+  readonly userId?: string;
+  readonly createTime: Date;
+  /** From when on it is worthless by itself; undefined: never. */
+  readonly expireTime?: Date;
+  /** Undefined while it is not revoked. */
+  readonly revokeTime?: Date;
+}

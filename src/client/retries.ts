@@ -45,9 +45,9 @@ export function delayMs(failures: number, options: RetryOptions, advisedMs = 0, 
   return advisedMs + longest * (0.5 + random / 2);
 }
 
-/** Whether the service said that it did nothing at all, for want of room: then any call can be tried again. */
+/** Whether the service said that it did nothing at all, only for there being too much: then any call can be tried again. */
 export function isRefused({ reason }: SessionsClientError): boolean {
-  return reason === "OVERLOADED";
+  return reason === "OVERLOADED" || reason === "RATE_LIMITED";
 }
 
 /** Whether the same may succeed later. */

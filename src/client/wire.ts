@@ -1,19 +1,20 @@
 import type { Duration } from "../../gen/google/protobuf/duration.js";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
-import { MetadataMode as WireMode, RoleType as WireRole } from "../../gen/sessions/v1/resources.js";
+import { Role as WireRole } from "../../gen/sessions/v1/key_service.js";
+import { MetadataMode as WireMode, RoleType as WireRoleType } from "../../gen/sessions/v1/resources.js";
 import { SessionOrder as WireOrder } from "../../gen/sessions/v1/session_service.js";
 import { invalidArgument } from "./error.js";
 import type { MetadataMode, SessionOrder } from "./requests.js";
-import type { RoleType } from "./resources.js";
+import type { Role, RoleType } from "./resources.js";
 
 /** Times and enums between their wire form and JavaScript's. */
 
-const ROLE_TYPES: Readonly<Record<RoleType, WireRole>> = {
-  system: WireRole.ROLE_TYPE_SYSTEM,
-  assistant: WireRole.ROLE_TYPE_ASSISTANT,
-  user: WireRole.ROLE_TYPE_USER,
-  function: WireRole.ROLE_TYPE_FUNCTION,
-  tool: WireRole.ROLE_TYPE_TOOL,
+const ROLE_TYPES: Readonly<Record<RoleType, WireRoleType>> = {
+  system: WireRoleType.ROLE_TYPE_SYSTEM,
+  assistant: WireRoleType.ROLE_TYPE_ASSISTANT,
+  user: WireRoleType.ROLE_TYPE_USER,
+  function: WireRoleType.ROLE_TYPE_FUNCTION,
+  tool: WireRoleType.ROLE_TYPE_TOOL,
 };
 
 const MODES: Readonly<Record<MetadataMode, WireMode>> = {
@@ -28,14 +29,23 @@ const ORDERS: Readonly<Record<SessionOrder, WireOrder>> = {
   lastMessageTime: WireOrder.SESSION_ORDER_LAST_MESSAGE_TIME,
 };
 
-const ROLE_NAMES = new Map(Object.entries(ROLE_TYPES).map(([name, value]) => [value, name as RoleType]));
+const ROLES: Readonly<Record<Role, WireRole>> = {
+  reader: WireRole.ROLE_READER,
+  writer: WireRole.ROLE_WRITER,
+  admin: WireRole.ROLE_ADMIN,
+};
 
-export const wireRole = (roleType: RoleType | undefined, field: string) => oneOf(field, ROLE_TYPES, roleType);
+const ROLE_TYPE_NAMES = new Map(Object.entries(ROLE_TYPES).map(([name, value]) => [value, name as RoleType]));
+const ROLE_NAMES = new Map(Object.entries(ROLES).map(([name, value]) => [value, name as Role]));
+
+export const wireRoleType = (roleType: RoleType | undefined, field: string) => oneOf(field, ROLE_TYPES, roleType);
+export const wireRole = (role: Role | undefined) => oneOf("role", ROLES, role);
 export const wireMode = (mode: MetadataMode | undefined) => oneOf("metadata_mode", MODES, mode);
 export const wireOrder = (order: SessionOrder | undefined) => oneOf("order", ORDERS, order);
 
 /** Undefined when it is unset, or one that a later service has. */
-export const roleOf = (wire: WireRole): RoleType | undefined => ROLE_NAMES.get(wire);
+export const roleTypeOf = (wire: WireRoleType): RoleType | undefined => ROLE_TYPE_NAMES.get(wire);
+export const roleOf = (wire: WireRole): Role | undefined => ROLE_NAMES.get(wire);
 
 /** Callers in plain JavaScript can send anything; a mistake must not become the default. */
 function oneOf<Name extends string, Value>(

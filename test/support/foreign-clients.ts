@@ -1,0 +1,68 @@
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+/**
+ * Clients of other languages, as their users have them. Getting them takes Go, Python and minutes, so that only CI must; they are
+ * kept in `~/.cache/sessions-test-clients`.
+ */
+export const FOREIGN_CLIENTS = process.env.CI === "true" || process.env.SESSIONS_TEST_FOREIGN_CLIENTS === "true";
+
+const GRPCURL = "1.9.3";
+const GRPCIO = "1.85.1";
+
+const execute = promisify(execFile);
+
+export interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export type Program = (...args: string[]) => Promise<Outcome>;
+
+export async function grpcurl(): Promise<Program> {
+  const folder = await kept(`grpcurl-${GRPCURL}`, async (into) => {
+    await execute("go", ["install", `github.com/fullstorydev/grpcurl/cmd/grpcurl@v${GRPCURL}`], {
+      env: { ...process.env, GOBIN: into },
+    });
+  });
+  return (...args) => run(join(folder, "grpcurl"), args);
+}
+
+/** Runs a script's text with the grpc package. */
+export async function python(): Promise<Program> {
+  const folder = await kept(`grpcio-${GRPCIO}`, async (into) => {
+    await execute("python3", ["-m", "pip", "install", "--quiet", `--target=${into}`, `grpcio==${GRPCIO}`]);
+  });
+  return (script, ...args) => run("python3", ["-c", script, ...args], { PYTHONPATH: folder });
+}
+
+/** A folder that is there whole or not at all. */
+async function kept(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
+  const cache = join(homedir(), ".cache", "sessions-test-clients");
+  const folder = join(cache, name);
+  if (existsSync(folder)) return folder;
+  await mkdir(cache, { recursive: true });
+  const draft = await mkdtemp(join(cache, "new-"));
+  try {
+    await fill(draft);
+    await rename(draft, folder);
+  } finally {
+    await rm(draft, { recursive: true, force: true });
+  }
+  return folder;
+}
+
+async function run(file: string, args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+  try {
+    return { code: 0, ...(await execute(file, args, { env: { ...process.env, ...env } })) };
+  } catch (error) {
+    const { code, stdout, stderr } = error as Outcome & Error;
+    if (typeof code !== "number") throw error;
+    return { code, stdout, stderr };
+  }
+}
