@@ -34,7 +34,9 @@ export function toCredentials({ address, key, allowPlaintextKey, tls, credential
   const channel = credentials ?? toChannel(tls);
   if (key === undefined) return { channel, authorization: undefined, isDirect: false };
   // What grpc-js says of a header that it cannot send holds the header.
-  if (!/^[\x21-\x7e]+$/.test(key)) throw invalidArgument("key", "Not empty, and printable ASCII without spaces.");
+  if (!/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(key)) {
+    throw invalidArgument("key", "One line of printable ASCII, not empty, without spaces around it.");
+  }
   const isPlaintext = !channel._isSecure() && !allowPlaintextKey;
   if (isPlaintext && !isLoopback(address)) {
     throw invalidArgument(

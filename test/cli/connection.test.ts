@@ -105,9 +105,9 @@ test("what does not go together, or cannot be read, ends with 2 in one line", as
   const { address, calls } = await refusingPeer();
   const cases: [args: string[], told: RegExp, env?: Record<string, string>][] = [
     [["--key", KEY, "--key-file", empty], /--key.*--key-file/],
-    [["--key-file", empty], /key: Not empty/],
+    [["--key-file", empty], /key: One line/],
     [["--key-file", "/nowhere"], /--key-file \/nowhere: cannot be read \(ENOENT\)/],
-    [["--key", `${KEY} x`], /key: .*without spaces/],
+    [["--key", ` ${KEY}`], /key: .*without spaces/],
     [["--tls-ca", "/nowhere"], /--tls-ca \/nowhere: cannot be read/],
     [[], /SESSIONS_TLS_CA \/nowhere: cannot be read/, { SESSIONS_TLS_CA: "/nowhere" }],
     [["--tls-ca", nonsense], /tls\.ca: Holds no certificate/],

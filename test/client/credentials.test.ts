@@ -82,6 +82,8 @@ describe("a key without encryption", () => {
   it("goes to this machine", () => {
     expect(refusal({ key: KEY })).toMatchObject({ field: undefined });
     expect(refusal({ key: KEY, address: "localhost:1" })).toMatchObject({ field: undefined });
+    // Whatever the service may have been given as its first admin's.
+    expect(refusal({ key: "a secret of several words, and ~ signs!" })).toMatchObject({ field: undefined });
   });
 
   it.each([
@@ -113,7 +115,7 @@ describe("options that do not go together, or are no good, are refused before th
     ca = authority.cert;
   });
 
-  it.each(["", " ", "a b", `${KEY}\n`, "ключ", "a\0"])("key %j", (key) => {
+  it.each(["", " ", ` ${KEY}`, `${KEY}\n`, `${KEY}\n${KEY}`, `ключ${KEY}`, `${KEY}\0`])("key %j", (key) => {
     const { field, text } = refusal({ key });
     expect(field).toBe("key");
     expect(text).not.toContain(KEY);
