@@ -9,12 +9,20 @@ import { readTls, type TlsContents, type TlsFiles } from "./tls-files.js";
  */
 const INTERVAL_MS = 1_000;
 
+/**
+ * How long a client may take to agree on the encryption: as long as for the first bytes of a request. Node gives it two minutes,
+ * and a stop would wait for it for all of the grace.
+ */
+const HANDSHAKE_MS = 10_000;
+
 /** Credentials that follow their files. Connections that are open keep what they began with. */
 export async function tlsCredentials(files: TlsFiles, log: Logger): Promise<ServerCredentials> {
   const provider = createProvider(files, await readTls(files), log);
   const clients = files.clientCa === undefined ? null : provider;
   // The declaration has these two by each other's name: the first is for the server's own certificate.
-  return experimental.createCertificateProviderServerCredentials(provider, clients, clients !== null);
+  const credentials = experimental.createCertificateProviderServerCredentials(provider, clients, clients !== null);
+  const options = { ...credentials._getConstructorOptions(), handshakeTimeout: HANDSHAKE_MS };
+  return Object.assign(credentials, { _getConstructorOptions: () => options });
 }
 
 /**

@@ -13,16 +13,19 @@ beforeAll(async () => {
   client = await authority.issue("client");
 });
 
+const ADMIN = "the first admin's own secret, long enough";
+
 /** A service with a session in it, and the files that its clients hold. */
-async function start({ mutual }: { mutual: boolean }) {
+async function start({ mutual, keys = false }: { mutual: boolean; keys?: boolean }) {
   const folder = await temporaryFolder();
   const stranger = await createAuthority("stranger");
   const service = await startService({
     tls: await layTlsFiles(folder, await authority.issue("server"), mutual ? authority.cert : undefined),
+    auth: keys ? { keys: { adminKey: ADMIN }, tokens: undefined } : undefined,
     credentials: credentials.createSsl(Buffer.from(authority.cert), Buffer.from(client.key), Buffer.from(client.cert)),
   });
   onTestFinished(() => service.stop());
-  await service.sessions.createSession({ sessionId: "theirs" });
+  if (!keys) await service.sessions.createSession({ sessionId: "theirs" });
   const lay = async (name: string, content: string): Promise<string> => {
     const file = join(folder, name);
     await replace(file, content);
@@ -62,14 +65,27 @@ describe.runIf(FOREIGN_CLIENTS)("grpcurl", () => {
     expect(unknown).toMatchObject({ stdout: "" });
     expect(unknown.code).not.toBe(0);
   });
+
+  it("shows a key", async () => {
+    const { address, ca } = await start({ mutual: false, keys: true });
+    const authorization = `authorization: Bearer ${ADMIN}`;
+    const create = ["-d", '{"session_id": "mine"}', address, "sessions.v1.SessionService/CreateSession"];
+    const known = await call("-cacert", ca, "-H", authorization, ...create);
+    expect(known).toMatchObject({ code: 0, stdout: expect.stringContaining('"sessionId": "mine"') });
+    const unknown = await call("-cacert", ca, ...create);
+    expect(unknown).toMatchObject({ stdout: "", stderr: expect.stringContaining("takes a credential") });
+  });
 });
 
 const SCRIPT = `
 import sys, grpc
-address, ca, *own = sys.argv[1:]
+address, secret, ca, *own = sys.argv[1:]
 read = lambda file: open(file, "rb").read()
 cert, key = map(read, own) if own else (None, None)
-channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(read(ca), key, cert))
+credentials = grpc.ssl_channel_credentials(read(ca), key, cert)
+if secret:
+    credentials = grpc.composite_channel_credentials(credentials, grpc.access_token_call_credentials(secret))
+channel = grpc.secure_channel(address, credentials)
 call = lambda kind, name: kind("/sessions.v1.SessionService/" + name)
 try:
     call(channel.unary_unary, "CreateSession")(b"\\x0a\\x04mine", timeout=20)
@@ -87,13 +103,19 @@ describe.runIf(FOREIGN_CLIENTS)("Python", () => {
 
   it("calls over TLS", async () => {
     const { address, ca, strangersCa } = await start({ mutual: false });
-    expect(await run(SCRIPT, address, ca)).toMatchObject({ code: 0, stdout: "['mine', 'theirs']\n" });
-    expect(await run(SCRIPT, address, strangersCa)).toMatchObject({ code: 0, stdout: "UNAVAILABLE\n" });
+    expect(await run(SCRIPT, address, "", ca)).toMatchObject({ code: 0, stdout: "['mine', 'theirs']\n" });
+    expect(await run(SCRIPT, address, "", strangersCa)).toMatchObject({ code: 0, stdout: "UNAVAILABLE\n" });
   });
 
   it("shows a certificate where one is asked for", async () => {
     const { address, ca, cert, key } = await start({ mutual: true });
-    expect(await run(SCRIPT, address, ca)).toMatchObject({ code: 0, stdout: "UNAVAILABLE\n" });
-    expect(await run(SCRIPT, address, ca, cert, key)).toMatchObject({ code: 0, stdout: "['mine', 'theirs']\n" });
+    expect(await run(SCRIPT, address, "", ca)).toMatchObject({ code: 0, stdout: "UNAVAILABLE\n" });
+    expect(await run(SCRIPT, address, "", ca, cert, key)).toMatchObject({ code: 0, stdout: "['mine', 'theirs']\n" });
+  });
+
+  it("shows a key", async () => {
+    const { address, ca, cert, key } = await start({ mutual: true, keys: true });
+    expect(await run(SCRIPT, address, ADMIN, ca, cert, key)).toMatchObject({ code: 0, stdout: "['mine']\n" });
+    expect(await run(SCRIPT, address, "", ca, cert, key)).toMatchObject({ code: 0, stdout: "UNAUTHENTICATED\n" });
   });
 });
