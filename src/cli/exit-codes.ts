@@ -36,5 +36,8 @@ export function describe(error: unknown, address: string): string {
     // grpc-js ends this message with a note that is empty as a rule.
     return `cannot reach the service at ${address}: ${message.replace(/\.? Resolution note: *$/, "")}`;
   }
+  if (error instanceof SessionsClientError && error.metadata.credential === "none") {
+    return "the service takes calls with a key only: give --key-file, or SESSIONS_KEY";
+  }
   return message;
 }

@@ -73,5 +73,7 @@ test("who may not is told what it takes, in one line that shows no key", async (
   expect(unknown).toMatchObject({ code: 1, stdout: "" });
   expect(unknown.stderr).toMatch(/^sessions: .*key.*\n$/);
   for (const { stderr } of [refused, unknown]) expect(stderr).not.toMatch(/sk_/);
-  expect((await run(["--address", service.address, "list"])).stderr).toMatch(/^sessions: .*authorization: Bearer.*\n$/);
+  expect((await run(["--address", service.address, "list"])).stderr).toMatch(
+    /^sessions: .*--key-file.*SESSIONS_KEY\n$/,
+  );
 });

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 
 /**
- * Clients of other languages, as their users have them. Getting them takes Go, Python and minutes, so that only CI must; they are
- * kept in `~/.cache/sessions-test-clients`.
+ * Clients of other languages, as their users have them. Getting them takes Go, Python and minutes, so that only CI must have
+ * them. They are kept in `~/.cache/sessions-test-clients`.
  */
-export const FOREIGN_CLIENTS = process.env.CI === "true" || process.env.SESSIONS_TEST_FOREIGN_CLIENTS === "true";
+export const FOREIGN_CLIENTS = process.env.SESSIONS_TEST_FOREIGN_CLIENTS === "true";
 
 const GRPCURL = "1.9.3";
 const GRPCIO = "1.85.1";
