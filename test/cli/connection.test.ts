@@ -64,10 +64,11 @@ test("a key does not go to a proxy on its way to this machine", async () => {
 test("a key among the arguments is not to be seen in the list of processes, and no help shows one", async () => {
   const { address } = await refusingPeer();
   const { child, ended } = start(["--address", address, "--key", KEY, "import", "-"]);
-  await eventually("its arguments are gone", async () => {
+  const seesNone = async () => {
     const line = await readFile(`/proc/${child.pid}/cmdline`, "utf8");
     return line.startsWith("sessions") && !line.includes(KEY);
-  });
+  };
+  await eventually("its arguments are gone", seesNone, 60_000);
   child.stdin.end();
   expect(await ended).toBe(0);
   for (const args of [["--help"], ["list", "--help"], ["keys", "create", "--help"]]) {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { CreateKeyRequest, RevokeKeyRequest } from "../../gen/sessions/v1/key_service.js";
 import { AddMemoryRequest } from "../../gen/sessions/v1/memory_service.js";
 import { MetadataMode } from "../../gen/sessions/v1/resources.js";
 import { DeleteSessionRequest, UpdateSessionRequest } from "../../gen/sessions/v1/session_service.js";
@@ -120,7 +121,7 @@ test("pauses grow, have chance in them, and are never shorter than the service a
 });
 
 test("only what can be repeated is repeated", () => {
-  const { addMemory, updateSession, deleteSession } = POLICIES;
+  const { addMemory, updateSession, deleteSession, createKey, revokeKey } = POLICIES;
   const add = AddMemoryRequest.fromPartial;
   expect(addMemory.retries(add({ messages: [{ messageId: "m" }] }))).toBe(true);
   expect(addMemory.retries(add({ messages: [{ messageId: "m" }, {}] }))).toBe(false);
@@ -131,4 +132,7 @@ test("only what can be repeated is repeated", () => {
   expect(updateSession.retries(update({ metadataMode: MetadataMode.METADATA_MODE_REPLACE }))).toBe(false);
   expect(deleteSession.retries(DeleteSessionRequest.fromPartial({ allowMissing: true }))).toBe(true);
   expect(deleteSession.retries(DeleteSessionRequest.fromPartial({}))).toBe(false);
+  // A repetition would be a second key, of which nobody knows.
+  expect(createKey.retries(CreateKeyRequest.fromPartial({}))).toBe(false);
+  expect(revokeKey.retries(RevokeKeyRequest.fromPartial({}))).toBe(true);
 });

@@ -40,11 +40,14 @@ async function start({ mutual, keys = false }: { mutual: boolean; keys?: boolean
   };
 }
 
+/** For a client that has to be built first, on a slow machine. */
+const GETTING_MS = 1_200_000;
+
 describe.runIf(FOREIGN_CLIENTS)("grpcurl", () => {
   let call: Program;
   beforeAll(async () => {
     call = await grpcurl();
-  });
+  }, GETTING_MS);
 
   it("calls over TLS, by what the service tells of itself", async () => {
     const { address, ca, strangersCa } = await start({ mutual: false });
@@ -99,7 +102,7 @@ describe.runIf(FOREIGN_CLIENTS)("Python", () => {
   let run: Program;
   beforeAll(async () => {
     run = await python();
-  });
+  }, GETTING_MS);
 
   it("calls over TLS", async () => {
     const { address, ca, strangersCa } = await start({ mutual: false });
