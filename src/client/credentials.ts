@@ -1,4 +1,4 @@
-import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
+import { type ChannelCredentials, credentials as grpc } from "@grpc/grpc-js";
 import { certificatesOf, privateKeyOf } from "../domain/pem.js";
 import { invalidArgument, type SessionsClientError } from "./error.js";
 import { isLoopback } from "./loopback.js";
@@ -6,10 +6,10 @@ import { isLoopback } from "./loopback.js";
 /** Encryption, and who is trusted. All is PEM. */
 export interface TlsOptions {
   /** The authorities that may have signed the service's certificate. Default: those that Node trusts. */
-  readonly ca?: string | Uint8Array;
+  readonly ca?: string | Buffer;
   /** This client's own certificate, for a service that asks for one, and its key, not encrypted. One goes with the other. */
-  readonly cert?: string | Uint8Array;
-  readonly key?: string | Uint8Array;
+  readonly cert?: string | Buffer;
+  readonly key?: string | Buffer;
 }
 
 export interface CredentialOptions {
@@ -49,7 +49,7 @@ export function toCredentials({ address, key, allowPlaintextKey, tls, credential
 }
 
 function toChannel(tls: boolean | TlsOptions): ChannelCredentials {
-  if (tls === false) return credentials.createInsecure();
+  if (tls === false) return grpc.createInsecure();
   const { ca, cert, key } = tls === true ? {} : tls;
   if (cert === undefined && key !== undefined) throw invalidArgument("tls.cert", "Required with tls.key.");
   if (key === undefined && cert !== undefined) throw invalidArgument("tls.key", "Required with tls.cert.");
@@ -60,17 +60,13 @@ function toChannel(tls: boolean | TlsOptions): ChannelCredentials {
     throw invalidArgument("tls.key", "Does not belong to the first certificate of tls.cert.");
   }
   try {
-    return credentials.createSsl(bytesOf(ca), bytesOf(key), bytesOf(cert));
+    return grpc.createSsl(bytesOf(ca), bytesOf(key), bytesOf(cert));
   } catch (error) {
     throw invalidArgument("tls", `Cannot be used: ${(error as Error).message.split(":").at(-1)}.`);
   }
 }
 
-function parsed<T>(
-  field: string,
-  pem: string | Uint8Array | undefined,
-  parse: (bytes: Uint8Array) => T,
-): T | undefined {
+function parsed<T>(field: string, pem: string | Buffer | undefined, parse: (bytes: Buffer) => T): T | undefined {
   const bytes = bytesOf(pem);
   if (bytes === null) return undefined;
   try {
@@ -83,5 +79,5 @@ function parsed<T>(
 const unfit = (field: string, { message }: Error): SessionsClientError =>
   invalidArgument(field, message.charAt(0).toUpperCase() + message.slice(1));
 
-const bytesOf = (pem: string | Uint8Array | undefined): Buffer | null =>
-  pem === undefined ? null : typeof pem === "string" ? Buffer.from(pem) : Buffer.from(pem);
+const bytesOf = (pem: string | Buffer | undefined): Buffer | null =>
+  typeof pem === "string" ? Buffer.from(pem) : (pem ?? null);

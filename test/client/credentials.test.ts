@@ -139,7 +139,7 @@ describe("options that do not go together, or are no good, are refused before th
 
   it("and what goes together is taken, as text and as bytes", () => {
     expect(refusal({ tls: { ca, ...own }, key: KEY, address: "db.example:1" })).toMatchObject({ field: undefined });
-    const bytes = { ca: Buffer.from(ca), cert: new Uint8Array(Buffer.from(own.cert)), key: Buffer.from(own.key) };
+    const bytes = { ca: Buffer.from(ca), cert: Buffer.from(own.cert), key: Buffer.from(own.key) };
     expect(refusal({ tls: bytes })).toMatchObject({ field: undefined });
   });
 });
