@@ -90,11 +90,13 @@ const CONNECTION_AGE_MS = 300_000;
 const CHUNKS_AT_A_TIME = 8;
 
 /**
- * How many calls of each project are worked at at a time while several projects call: so few that who calls seldom does not wait
- * behind all that another has sent. What takes longer than the turn waits for something of its own.
+ * How many calls are worked at at a time of a project that takes all it can get, which is more than this part of all places, while
+ * others call: so few that who calls seldom does not wait behind all that it has sent. What takes longer than the turn waits for
+ * something of its own. Projects with less in hand are not held back, for the larger groups are the less each call costs.
  */
 const CALLS_AT_A_TIME = 4;
 const CALL_TURN_MS = 100;
+const MODEST_PART = 1 / 8;
 
 /** For how long places are kept for others who have called, and turns taken with them. */
 const PLACES_MS = 10_000;
@@ -149,7 +151,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       atATime: CALLS_AT_A_TIME,
       atMostMs: CALL_TURN_MS,
       eachProject: true,
-      unlessAlone: createPresence(TURNS_MS),
+      unless: { presence: createPresence(TURNS_MS), modest: deps.limits.maxCalls * MODEST_PART },
     }),
   };
   const server = new Server({

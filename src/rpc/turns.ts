@@ -14,11 +14,21 @@ export interface TurnRules {
   readonly atMostMs?: number;
   /** Whether each project may have so many at a time, and not all of them together. */
   readonly eachProject?: true;
-  /** Nobody waits while only one project is there, by this. Default: whoever is too many waits. */
-  readonly unlessAlone?: Presence;
+  /** Who need not wait for a turn. Default: whoever is too many waits. */
+  readonly unless?: Freedom;
 }
 
-export function createTurns({ atATime, atMostMs, eachProject, unlessAlone }: TurnRules): Turns {
+/** Whom nobody has to be kept from: who is alone, by this, and who has no more in hand than that. */
+export interface Freedom {
+  readonly presence: Presence;
+  /**
+   * How much a project may have in hand, what waits included, without being taken for one that takes all it can get. It has to come
+   * down to half of that again before it is no longer.
+   */
+  readonly modest: number;
+}
+
+export function createTurns({ atATime, atMostMs, eachProject, unless }: TurnRules): Turns {
   /** Who waits, by project; the project that had its turn last is the last. */
   const waiting = new Map<string, Set<() => void>>();
   /** How many have their turn, by project, or of all under one name. */
@@ -86,7 +96,38 @@ export function createTurns({ atATime, atMostMs, eachProject, unlessAlone }: Tur
     }
   };
 
+  if (!unless) return { take: inTurn };
+
+  const inHand = createInHand(unless.modest);
   return {
-    take: (project, signal, act) => (unlessAlone?.note(project) === 1 ? act() : inTurn(project, signal, act)),
+    async take(project, signal, act) {
+      const isAlone = unless.presence.note(project) === 1;
+      inHand.add(project);
+      try {
+        return await (isAlone || !inHand.isMuch(project) ? act() : inTurn(project, signal, act));
+      } finally {
+        inHand.remove(project);
+      }
+    },
+  };
+}
+
+/** How much each project has in hand. */
+function createInHand(modest: number) {
+  const counts = new Map<string, number>();
+  const greedy = new Set<string>();
+  return {
+    add(project: string): void {
+      const after = (counts.get(project) ?? 0) + 1;
+      counts.set(project, after);
+      if (after > modest) greedy.add(project);
+    },
+    remove(project: string): void {
+      const after = (counts.get(project) ?? 0) - 1;
+      if (after > 0) counts.set(project, after);
+      else counts.delete(project);
+      if (after <= modest / 2) greedy.delete(project);
+    },
+    isMuch: (project: string): boolean => greedy.has(project),
   };
 }

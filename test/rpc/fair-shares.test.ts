@@ -193,15 +193,37 @@ describe("turns", () => {
   });
 
   it("are not waited for by one who is alone", async () => {
-    const turns = createTurns({ atATime: 1, unlessAlone: createPresence(60_000) });
+    const turns = createTurns({ atATime: 1, unless: { presence: createPresence(60_000), modest: 1 } });
     const { begun, act, endNext } = acts();
     for (let n = 0; n < 3; n++) void turns.take("a", never, act("a"));
     expect(begun).toHaveLength(3);
-    void turns.take("b", never, act("b"));
-    void turns.take("b", never, act("b"));
+    for (let n = 0; n < 3; n++) void turns.take("b", never, act("b"));
     await settled();
-    expect(begun.join("")).toBe("aaab");
-    for (let n = 0; n < 5; n++) await endNext();
-    expect(begun).toHaveLength(5);
+    expect(begun.join("")).toBe("aaabb");
+    for (let n = 0; n < 6; n++) await endNext();
+    expect(begun).toHaveLength(6);
+  });
+
+  it("are waited for by one who has much in hand, until that is half as much, and not by others", async () => {
+    const presence = createPresence(60_000);
+    const turns = createTurns({ atATime: 1, unless: { presence, modest: 4 } });
+    const { begun, act, endNext } = acts();
+    presence.note("b");
+    for (let n = 0; n < 8; n++) void turns.take("a", never, act("a"));
+    await settled();
+    // Four at once, and then one at a time.
+    expect(begun.join("")).toBe("aaaaa");
+    for (let n = 0; n < 3; n++) void turns.take("b", never, act("b"));
+    await settled();
+    expect(begun.join("")).toBe("aaaaabbb");
+    void turns.take("a", never, act("late"));
+    await settled();
+    expect(begun).toHaveLength(8);
+    for (let n = 0; n < 12; n++) await endNext();
+    expect(begun).toHaveLength(12);
+    for (let n = 0; n < 4; n++) void turns.take("a", never, act("again"));
+    await settled();
+    expect(begun.slice(12)).toEqual(Array(4).fill("again"));
+    for (let n = 0; n < 4; n++) await endNext();
   });
 });
