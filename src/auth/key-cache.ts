@@ -12,6 +12,8 @@ export interface KeySource {
 export interface KeyCache {
   /** The key, unless there is none. Whether it is revoked or has expired is for the caller to see. */
   get(hash: string): KeyRecord | undefined | Promise<KeyRecord | undefined>;
+  /** Whether it has been looked up before. */
+  has(hash: string): boolean;
 }
 
 /**
@@ -61,6 +63,7 @@ export function createKeyCache(source: KeySource): KeyCache {
   };
 
   return {
+    has: (hash) => good.has(hash) || bad.has(hash),
     get(hash) {
       const now = performance.now();
       const worthless = bad.get(hash);
