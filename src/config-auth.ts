@@ -151,5 +151,7 @@ function keySetUrl(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const isSafe = url?.protocol === "https:" || (url?.protocol === "http:" && isLoopback(url.hostname));
   if (!isSafe) throw new Error("an https:// URL, or an http:// one of this machine.");
+  // No fetch takes such a URL, and what it says of it holds the password.
+  if (url?.username || url?.password) throw new Error("a URL without a user and a password.");
   return text;
 }

@@ -287,7 +287,7 @@ function authenticationOf({ auth, database, log, limits }: ServerDeps, keys: Key
     authenticate: createAuthenticator({
       keys: auth.keys && createKeyCache(keys),
       adminKey: auth.keys?.adminKey,
-      readToken: auth.tokens && createTokenReader(auth.tokens),
+      readToken: auth.tokens && createTokenReader(auth.tokens, Math.ceil(limits.maxCalls / 2)),
       now: database.now,
     }),
     roleFor,

@@ -187,6 +187,10 @@ describe("who may call", () => {
       [{ SESSIONS_AUTH: "jwt", SESSIONS_JWT_SECRET_FILE: short }, /holds 31 bytes; at least 32/],
       [{ SESSIONS_AUTH: "jwt", SESSIONS_JWKS_URL: "http://issuer.example/keys" }, /^SESSIONS_JWKS_URL: an https/],
       [{ SESSIONS_AUTH: "jwt", SESSIONS_JWKS_URL: "nowhere" }, /^SESSIONS_JWKS_URL: an https/],
+      [
+        { SESSIONS_AUTH: "jwt", SESSIONS_JWKS_URL: "https://ann:secret@issuer.example/" },
+        /^SESSIONS_JWKS_URL: a URL without/,
+      ],
       [{ SESSIONS_AUTH: "passwords" }, /^SESSIONS_AUTH="passwords": one of none; keys; jwt; keys,jwt/],
       [
         { SESSIONS_AUTH: "keys", SESSIONS_ALLOW_ANONYMOUS: "true" },

@@ -1,14 +1,13 @@
 import { createSecretKey } from "node:crypto";
 import {
   createRemoteJWKSet,
-  customFetch,
   errors,
   type JWTPayload,
   type JWTVerifyGetKey,
   type JWTVerifyOptions,
   jwtVerify,
 } from "jose";
-import { keySetUnavailable, SessionsError, unauthenticated } from "../domain/errors.js";
+import { keySetUnavailable, overloaded, SessionsError, unauthenticated } from "../domain/errors.js";
 import { idFault } from "../domain/ids.js";
 import { DEFAULT_PROJECT } from "../domain/keys.js";
 import { isProject, PROJECT_RULE, type Principal, ROLES, type Role } from "../domain/principal.js";
@@ -34,11 +33,14 @@ const PUBLIC_KEY_ALGORITHMS = ["RS256", "ES256", "EdDSA"];
 /** By how much the clocks of issuer and service may differ. */
 const CLOCK_SECONDS = 5;
 
-/** Whom a token speaks for. Throws UNAUTHENTICATED when it is not valid, UNAVAILABLE when nobody can tell. */
-export function createTokenReader(rules: TokenRules): (token: string) => Promise<Principal> {
+/**
+ * Whom a token speaks for. Throws UNAUTHENTICATED when it is not valid, UNAVAILABLE when nobody can tell. `maxWaiting` is how many
+ * may wait for the issuer's answer at a time: with invented keys anybody can wait for it, and must leave room for those who need not.
+ */
+export function createTokenReader(rules: TokenRules, maxWaiting: number): (token: string) => Promise<Principal> {
   const { signedBy, issuer, audience, allowEternal } = rules;
   const isSecret = "secret" in signedBy;
-  const key = isSecret ? createSecretKey(signedBy.secret) : publishedKeys(signedBy.jwksUrl);
+  const key = isSecret ? createSecretKey(signedBy.secret) : publishedKeys(signedBy.jwksUrl, maxWaiting);
   const options: JWTVerifyOptions = {
     algorithms: isSecret ? SECRET_ALGORITHMS : PUBLIC_KEY_ALGORITHMS,
     clockTolerance: CLOCK_SECONDS,
@@ -92,45 +94,68 @@ function faultOf(error: unknown): string {
 
 /** How often the issuer's keys are read anew, so that those that it has withdrawn lose their worth. */
 const REFRESH_MS = 60_000;
-/** The least time between two attempts for the sake of keys that are not known: anybody can name any. */
+/** The least time between an answer, or none, and the next question for the sake of keys that are not known: anybody can name any. */
 const PAUSE_MS = 1_000;
 const FETCH_MS = 5_000;
 
 /**
  * The issuer's public keys. Those that are known go on to be used while the issuer cannot be asked; an unknown one is worth a
- * question, for it may be new.
+ * question, for it may be new. Only `maxWaiting` wait for the answer at a time.
  */
-function publishedKeys(url: string): JWTVerifyGetKey {
-  let failure: { readonly at: number; readonly error: unknown } | undefined;
+function publishedKeys(url: string, maxWaiting: number): JWTVerifyGetKey {
   const keys = createRemoteJWKSet(new URL(url), {
     timeoutDuration: FETCH_MS,
-    cooldownDuration: PAUSE_MS,
-    // By age alone they would go when the issuer cannot be asked.
+    // When the issuer is asked is decided below: by itself it would be asked at once again when what it says is no key set.
+    cooldownDuration: Number.POSITIVE_INFINITY,
+    // By age alone the keys would go when the issuer cannot be asked.
     cacheMaxAge: Number.POSITIVE_INFINITY,
-    async [customFetch](...request) {
-      if (failure && performance.now() - failure.at < PAUSE_MS) throw failure.error;
-      try {
-        const response = await fetch(...request);
-        if (response.status !== 200) throw new Error(`the key set is answered with status ${response.status}`);
-        return response;
-      } catch (error) {
-        failure = { at: performance.now(), error };
-        throw error;
-      }
-    },
   });
-  let refreshedAt = performance.now();
-  return async (header, token) => {
-    if (keys.fresh && performance.now() - refreshedAt > REFRESH_MS) {
-      refreshedAt = performance.now();
-      keys.reload().catch(() => {});
+  let answer = Promise.resolve();
+  let isAsking = false;
+  let answeredAt = Number.NEGATIVE_INFINITY;
+  let waiting = 0;
+
+  /** What the issuer says now, or has said not longer ago than that. */
+  const ask = (atMostMs: number): Promise<void> => {
+    if (isAsking || performance.now() - answeredAt < atMostMs) return answer;
+    isAsking = true;
+    answer = keys.reload().finally(() => {
+      isAsking = false;
+      answeredAt = performance.now();
+    });
+    answer.catch(() => {});
+    return answer;
+  };
+  const askForUnknown = async (): Promise<void> => {
+    if (waiting >= maxWaiting) throw overloaded("unknown keys", maxWaiting);
+    waiting += 1;
+    try {
+      await ask(PAUSE_MS);
+    } catch (error) {
+      throw keySetUnavailable(error);
+    } finally {
+      waiting -= 1;
     }
+  };
+
+  return async (header, token) => {
+    if (!keys.fresh) await askForUnknown();
+    else void ask(REFRESH_MS);
     try {
       return await keys(header, token);
     } catch (error) {
-      throw ABOUT_THE_TOKEN.some((type) => error instanceof type) ? error : keySetUnavailable(error);
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw ofToken(error);
     }
+    await askForUnknown();
+    return keys(header, token).catch((error: unknown) => {
+      throw ofToken(error);
+    });
   };
+}
+
+/** What is not the token's fault is that of what the issuer publishes. */
+function ofToken(error: unknown): unknown {
+  return ABOUT_THE_TOKEN.some((type) => error instanceof type) ? error : keySetUnavailable(error);
 }
 
 const ABOUT_THE_TOKEN = [errors.JWKSNoMatchingKey, errors.JWKSMultipleMatchingKeys, errors.JOSENotSupported];

@@ -45,7 +45,8 @@ export function createAuthentication({
   log,
 }: AuthenticationOptions): Authentication {
   const callers = new WeakMap<Metadata, Caller>();
-  const logRefusal = createRefusalLog(log);
+  // Apart, so that a flood of those whom nobody knows does not hide the use of a key that was revoked.
+  const logRefusal = { ofKnown: createRefusalLog(log), ofUnknown: createRefusalLog(log) };
   let waiting = 0;
 
   const interceptor: ServerInterceptor = ({ path }, call) => {
@@ -60,8 +61,10 @@ export function createAuthentication({
     const fail = (error: unknown, principal?: Principal): void => {
       const method = path.slice(1);
       const requestId = randomUUID();
-      if (error instanceof SessionsError) logRefusal(error, { method, ...whoIs(principal), ...causeOf(error) });
-      else log.error({ err: error, method, request_id: requestId }, "call failed");
+      if (error instanceof SessionsError) {
+        const about: { readonly project?: string } = { ...whoIs(principal), ...causeOf(error) };
+        logRefusal[about.project === undefined ? "ofUnknown" : "ofKnown"](error, { method, ...about });
+      } else log.error({ err: error, method, request_id: requestId }, "call failed");
       refuse(call, error, requestId);
     };
     let stopWaiting = (): void => {};
