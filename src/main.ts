@@ -30,7 +30,8 @@ function configOrExit(): Config {
 async function run(config: Config): Promise<void> {
   const log = createLog({ level: config.logLevel, format: config.logFormat });
   // What grpc-js writes to stderr by itself comes back as an error or a status, and is told as such.
-  setLogger({ error: log.debug.bind(log), info: log.debug.bind(log), debug: log.debug.bind(log) });
+  const debug = (message: unknown) => log.debug(withoutCredential(String(message)));
+  setLogger({ error: debug, info: debug, debug });
   // Each resource pushes its end as it opens; they run in reverse, whether the start succeeded or not.
   const ends: (() => Promise<void>)[] = [];
   let ending: Promise<void> | undefined;
@@ -106,6 +107,11 @@ async function startLocal(config: Config, log: Logger, ends: (() => Promise<void
     if (!stopping) log.error("the local MongoDB has ended by itself: restart this service to start it again");
   });
   return local.uri;
+}
+
+/** What grpc-js says of a header that it cannot take, or of all when it is told to trace, holds the header. */
+function withoutCredential(message: string): string {
+  return message.replace(/authorization.*/is, "authorization …");
 }
 
 function warnIfOpen({ auth, grpcListen: { host } }: Config, log: Logger): void {

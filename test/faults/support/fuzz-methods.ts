@@ -1,4 +1,5 @@
 import type { BinaryReader } from "@bufbuild/protobuf/wire";
+import * as keyApi from "../../../gen/sessions/v1/key_service.js";
 import * as memoryApi from "../../../gen/sessions/v1/memory_service.js";
 import * as purgeApi from "../../../gen/sessions/v1/purge_service.js";
 import * as sessionApi from "../../../gen/sessions/v1/session_service.js";
@@ -17,6 +18,7 @@ export interface Kinds {
   readonly durations?: readonly number[];
   readonly cursors?: readonly number[];
   readonly etags?: readonly number[];
+  readonly projects?: readonly number[];
 }
 
 export interface FuzzedMethod {
@@ -56,6 +58,9 @@ const KINDS: Readonly<Record<string, Kinds & { weight?: number }>> = {
   purgeUser: { ids: [1], weight: 0.1 },
   listUsers: { counts: [1, 3], cursors: [2] },
   purgeDeleted: { durations: [1], weight: 0.1 },
+  createKey: { texts: [1], enums: [2], optionalIds: [3], times: [4], projects: [5], weight: 0.5 },
+  listKeys: { counts: [1, 3], cursors: [2], projects: [4] },
+  revokeKey: { ids: [1], projects: [2] },
 };
 
 /** A NewMessage within an AddMemoryRequest. */
@@ -105,4 +110,5 @@ export const METHODS: readonly FuzzedMethod[] = [
   ...methodsOf(memoryApi.MemoryServiceService, memoryApi),
   ...methodsOf(userApi.UserServiceService, userApi),
   ...methodsOf(purgeApi.PurgeServiceService, purgeApi),
+  ...methodsOf(keyApi.KeyServiceService, keyApi),
 ];

@@ -119,10 +119,24 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
       return { limit, cursor, chunkSize: 1 + random.below(9) };
     case "purgeDeleted":
       return { olderThan: { seconds: random.below(2), nanos: 0 }, dryRun: random.chance(0.8) };
+    case "createKey":
+      return {
+        name: "agents",
+        role: 1 + random.below(2),
+        userId: random.chance(0.5) ? userId : undefined,
+        expireTime: random.chance(0.5) ? { seconds: 4_000_000_000, nanos: 5 } : undefined,
+        project: random.pick([undefined, "default", "shop"]),
+      };
+    case "listKeys":
+      return { limit, cursor, chunkSize: 1 + random.below(9), project: random.pick([undefined, "shop"]) };
+    case "revokeKey":
+      return { keyId: NO_KEY, project: random.pick([undefined, "shop"]) };
     default:
       return { sessionId, userId };
   }
 }
+
+const NO_KEY = "00000000-0000-4000-8000-000000000000";
 
 const INT64 = ["-1", "-9223372036854775808", "9223372036854775807", "9007199254740992"];
 
@@ -140,6 +154,7 @@ const POISONS: { readonly [Kind in keyof Kinds]-?: (n: number, random: Random) =
   durations: (n, random) => field(n, random.pick(BAD_DURATIONS)),
   cursors: (n, random) => field(n, forgedCursor(random)),
   etags: (n, random) => field(n, random.pick(["x".repeat(65), "y".repeat(10_000), NOT_UTF8])),
+  projects: (n, random) => field(n, random.pick(["", "a/b", "a b", "ä", "a\n", "x".repeat(65), NOT_UTF8])),
 };
 
 const time = (seconds: string, nanos: string): Uint8Array => Buffer.concat([varint(1, seconds), varint(2, nanos)]);

@@ -34,6 +34,17 @@ function faultOf(name: string, value: unknown): string | undefined {
     case "order":
       return (value as number) < 0 || (value as number) > (MAXIMA[name] as number) ? `${value}` : undefined;
     case "role":
+      // A message's is text, a key's one of three.
+      if (typeof value === "number") return value < 1 || value > 3 ? `${value}` : undefined;
+      return [...(value as string)].length > 256 ? "too long" : undefined;
+    case "name":
+      return (value as string).trim() === "" || [...(value as string)].length > 256 ? "blank or too long" : undefined;
+    case "keyId":
+      return /^[0-9a-f-]{36}$/.test(value as string) ? undefined : "no UUID";
+    case "project":
+      return /^[A-Za-z0-9._-]{1,64}$/.test(value as string) ? undefined : "no project's name";
+    case "expireTime":
+      return timeFault(value as Time, Math.floor(Date.now() / 1000) - 60, 253_402_300_799);
     case "payloadType":
     case "email":
     case "firstName":
