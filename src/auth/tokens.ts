@@ -138,6 +138,8 @@ function publishedKeys(url: string, maxWaiting: number): JWTVerifyGetKey {
     }
   };
 
+  // Else all who call first would wait.
+  void ask(0);
   return async (header, token) => {
     if (!keys.fresh) await askForUnknown();
     else void ask(REFRESH_MS);
