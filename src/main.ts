@@ -1,7 +1,7 @@
 import { setLogger } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import { type Config, ConfigError, readConfig } from "./config.js";
-import { isLoopback } from "./config-auth.js";
+import { isLoopback } from "./config/auth.js";
+import { type Config, ConfigError, readConfig } from "./config/index.js";
 import { LocalMongoError, startLocalMongo } from "./local/index.js";
 import { createLog } from "./observability/log.js";
 import { startServer } from "./server.js";
@@ -114,9 +114,17 @@ function withoutCredential(message: string): string {
   return message.replace(/authorization.*/is, "authorization …");
 }
 
-function warnIfOpen({ auth, grpcListen: { host } }: Config, log: Logger): void {
-  if (auth || isLoopback(host)) return;
-  log.warn({ host }, "no authentication, as configured: whoever reaches this address can read and erase everything");
+function warnIfOpen({ auth, tls, grpcListen: { host } }: Config, log: Logger): void {
+  if (isLoopback(host)) return;
+  if (!auth) {
+    const whoever = tls?.clientCa ? "has one of the client certificates" : "reaches this address";
+    log.warn({ host }, `no authentication, as configured: whoever ${whoever} can read and erase everything`);
+  } else if (!tls) {
+    log.warn(
+      { host },
+      "no TLS, as configured: keys and tokens can be read on their way, unless something else encrypts",
+    );
+  }
 }
 
 /** One line: what went wrong is either the user's to mend, and says how, or a fault, and then its first line tells most. */

@@ -2,7 +2,7 @@ import { createPrivateKey, generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
 import { generate } from "selfsigned";
 import { beforeAll, expect, it } from "vitest";
-import { type Config, ConfigError, readConfig } from "../src/config.js";
+import { type Config, ConfigError, readConfig } from "../src/config/index.js";
 import { createAuthority, type Identity, layTlsFiles, replace } from "./support/certificates.js";
 import { temporaryFolder } from "./support/temporary-folder.js";
 

@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type Config, ConfigError, readConfig } from "../src/config.js";
+import { type Config, ConfigError, readConfig } from "../src/config/index.js";
 import { temporaryFolder } from "./support/temporary-folder.js";
 
 type Environment = Record<string, string | undefined>;

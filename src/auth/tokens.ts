@@ -58,20 +58,20 @@ export function createTokenReader(rules: TokenRules, maxWaiting: number): (token
 }
 
 function principalOf(payload: JWTPayload, { claims, defaultRole }: TokenRules): Principal {
-  const project = claim(payload, claims.project) ?? DEFAULT_PROJECT;
-  const role = claim(payload, claims.role) ?? defaultRole;
+  // One that is there and says nothing, as null does, must not open what is everybody's.
+  const project = claim(payload, claims.project, DEFAULT_PROJECT);
+  const role = claim(payload, claims.role, defaultRole);
   const user = claim(payload, claims.user);
   if (!isText(project) || !isProject(project)) throw badClaim(claims.project, PROJECT_RULE);
   if (!isText(role) || !isRole(role)) throw badClaim(claims.role, ROLES.join(", "));
   if (user === undefined) return { project, role };
-  // One that is there and says nothing must not open what is everybody's.
   if (!isText(user) || idFault(user)) throw badClaim(claims.user, "a user's id");
   if (role === "admin") throw badClaim(claims.role, "reader or writer in a token that is bound to a user");
   return { project, role, user };
 }
 
-const claim = (payload: JWTPayload, name: string): unknown =>
-  Object.hasOwn(payload, name) ? payload[name] : undefined;
+const claim = (payload: JWTPayload, name: string, absent?: string): unknown =>
+  Object.hasOwn(payload, name) ? payload[name] : absent;
 const isText = (value: unknown): value is string => typeof value === "string";
 const isRole = (value: string): value is Role => (ROLES as readonly string[]).includes(value);
 

@@ -1,6 +1,6 @@
 import { type Logger, pino } from "pino";
 import pretty from "pino-pretty";
-import type { LogLevel } from "../config.js";
+import type { LogLevel } from "../config/index.js";
 
 /** Lines for programs are written beside the work, several at a time; whatever is left is out when the process ends by itself. */
 export function createLog(options: { level: LogLevel; format: "pretty" | "json" }): Logger {

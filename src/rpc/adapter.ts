@@ -16,10 +16,10 @@ import { type Call, lateness, timeLeft } from "../domain/call.js";
 import { Encoded } from "../domain/encoded.js";
 import { deadlineExceeded, readerTooSlow, SessionsError, shuttingDown, storageUnavailable } from "../domain/errors.js";
 import { keyOf } from "../domain/keys.js";
+import type { Turns } from "./admission/turns.js";
 import { type Caller, whoIs } from "./authentication.js";
 import { type Decoded, decoding } from "./decoding.js";
 import { toStatus } from "./status.js";
-import type { Turns } from "./turns.js";
 
 /**
  * Between async functions or async generators and grpc-js handlers: each call gets its signal and deadline, whatever is

@@ -3,7 +3,7 @@ import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from "@
 import type { Logger } from "pino";
 import { methodClosed, overloaded, roleRequired, SessionsError } from "../domain/errors.js";
 import { ANYBODY, includes, type Principal, type Role } from "../domain/principal.js";
-import { createRefusalLog, refuse } from "./refusals.js";
+import { createRefusalLog, refuse } from "./admission/refusals.js";
 
 /** Who calls, and whether they still may: a stream can outlive its credential. */
 export interface Caller {

@@ -54,21 +54,27 @@ describe("a start", () => {
     await proxy.stop();
   });
 
-  it("warns in one line when anybody on the network can call it, and only then", async () => {
+  it("warns in one line when anybody on the network can call it, or read what is shown to it, and only then", async () => {
     const [own] = Object.values(networkInterfaces()).flatMap((all = []) =>
       all.filter(({ family }) => family === "IPv4"),
     );
-    const warnings = async (listen: string) => {
-      const service = runService({ ...ours(), SESSIONS_GRPC_LISTEN: listen, SESSIONS_ALLOW_ANONYMOUS: "true" });
+    const warnings = async (listen: string, who: Record<string, string> = { SESSIONS_ALLOW_ANONYMOUS: "true" }) => {
+      const service = runService({ ...ours(), SESSIONS_GRPC_LISTEN: listen, ...who });
       await service.ready();
       return service.lines().filter(({ level }) => level === 40);
     };
-    const cases = [warnings("0.0.0.0:0"), warnings("127.0.0.1:0"), warnings("localhost:0")];
-    const [open, loopback, localhost] = await Promise.all(cases);
+    const cases = [
+      warnings("0.0.0.0:0"),
+      warnings("127.0.0.1:0"),
+      warnings("localhost:0"),
+      warnings("0.0.0.0:0", { SESSIONS_AUTH: "keys" }),
+    ];
+    const [open, loopback, localhost, readable] = await Promise.all(cases);
     expect(own).toBeDefined();
     expect(open).toMatchObject([{ host: "0.0.0.0", msg: expect.stringContaining("no authentication") }]);
     expect(loopback).toEqual([]);
     expect(localhost).toEqual([]);
+    expect(readable).toMatchObject([{ host: "0.0.0.0", msg: expect.stringContaining("no TLS") }]);
   });
 
   it("is refused in one line when anybody on the network could call it and nobody said who may", async () => {

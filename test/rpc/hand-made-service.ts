@@ -4,9 +4,9 @@ import { onTestFinished } from "vitest";
 import { Duration } from "../../gen/google/protobuf/duration.js";
 import { MAX_REQUEST_BYTES } from "../../src/domain/limits.js";
 import { adapt, type Method } from "../../src/rpc/adapter.js";
+import { createTurns } from "../../src/rpc/admission/turns.js";
 import { type AuthenticationOptions, createAuthentication, OPEN_TO_ALL } from "../../src/rpc/authentication.js";
 import { ownStatuses } from "../../src/rpc/own-statuses.js";
-import { createTurns } from "../../src/rpc/turns.js";
 import type { LogLine } from "../support/observed-service.js";
 
 export interface HandMadeService {

@@ -1,7 +1,7 @@
-import { type AuthSettings, readAuth } from "./config-auth.js";
-import { readTlsFiles } from "./config-tls.js";
-import type { TlsFiles } from "./rpc/tls-files.js";
-import { uriFault } from "./store/database.js";
+import type { TlsFiles } from "../rpc/tls-files.js";
+import { uriFault } from "../store/database.js";
+import { type AuthSettings, readAuth } from "./auth.js";
+import { readTlsFiles } from "./tls.js";
 
 /** The service's settings, all out of the environment and fixed from the start. */
 export interface Config {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
-import type { TokenRules } from "./auth/tokens.js";
-import { ROLES, type Role } from "./domain/principal.js";
+import type { TokenRules } from "../auth/tokens.js";
+import { ROLES, type Role } from "../domain/principal.js";
 
 /** What callers may show. */
 export interface AuthSettings {
@@ -98,7 +98,13 @@ function readTokenRules(isSet: (name: string) => boolean, read: Read, mistakes: 
 }
 
 function kindsOf(text: string): readonly ("keys" | "jwt")[] {
-  const kinds = { none: [], keys: ["keys"], jwt: ["jwt"], "keys,jwt": ["keys", "jwt"] } as const;
+  const kinds = {
+    none: [],
+    keys: ["keys"],
+    jwt: ["jwt"],
+    "keys,jwt": ["keys", "jwt"],
+    "jwt,keys": ["keys", "jwt"],
+  } as const;
   if (!Object.hasOwn(kinds, text)) throw new Error(`one of ${Object.keys(kinds).join("; ")}.`);
   return kinds[text as keyof typeof kinds];
 }

@@ -1,10 +1,10 @@
 import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import { overloaded, rateLimited, requestTooSlow, type SessionsError } from "../domain/errors.js";
-import { MAX_REQUEST_BYTES } from "../domain/limits.js";
-import { ANYBODY } from "../domain/principal.js";
-import { type Caller, whoIs } from "./authentication.js";
-import type { Decoded } from "./decoding.js";
+import { overloaded, rateLimited, requestTooSlow, type SessionsError } from "../../domain/errors.js";
+import { MAX_REQUEST_BYTES } from "../../domain/limits.js";
+import { ANYBODY } from "../../domain/principal.js";
+import { type Caller, whoIs } from "../authentication.js";
+import type { Decoded } from "../decoding.js";
 import type { Presence } from "./presence.js";
 import { createRates } from "./rates.js";
 import { createRefusalLog, refuse, streamOf } from "./refusals.js";
@@ -44,9 +44,12 @@ export interface AdmissionOptions {
   readonly log: Logger;
 }
 
-/** For how long a refusal is held back, which is about when it is worth to try again; and of how many calls at a time. */
+/**
+ * For how long a refusal is held back, which is about when it is worth to try again; and of how many calls at a time, for what has
+ * arrived of each stays in its connection's window meanwhile.
+ */
 const HOLD_MS = 1_000;
-const MAX_HELD = 10_000;
+const MAX_HELD = 1_000;
 
 /** What is kept for those who hold little: one part in so many. */
 const KEPT_PART = 8;

@@ -1,8 +1,8 @@
 import { constants, type ServerHttp2Stream } from "node:http2";
 import type { ServerInterceptingCallInterface } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import type { SessionsError } from "../domain/errors.js";
-import { toStatus } from "./status.js";
+import type { SessionsError } from "../../domain/errors.js";
+import { toStatus } from "../status.js";
 
 /** Ends a call before anything was done for it. */
 export function refuse(call: ServerInterceptingCallInterface, error: unknown, requestId = ""): void {
