@@ -19,11 +19,14 @@ import { SessionsError, storageUnavailable } from "../domain/errors.js";
  */
 export const OPERATION_TIMEOUT_MS = 10_000;
 
-/** Runs one database operation; what the driver throws becomes a domain error, whose cause is for the log only. */
-export async function translated<T>(operation: () => Promise<T>): Promise<T> {
+/**
+ * Runs one database operation, for so long at most; what the driver throws becomes a domain error, whose cause is for the log
+ * only.
+ */
+export async function translated<T>(operation: () => Promise<T>, withinMs = OPERATION_TIMEOUT_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(storageUnavailable(new Error("no answer in time"))), OPERATION_TIMEOUT_MS);
+    timer = setTimeout(() => reject(storageUnavailable(new Error("no answer in time"))), withinMs);
   });
   try {
     return await Promise.race([operation(), late]);

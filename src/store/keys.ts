@@ -1,5 +1,4 @@
 import type { Call } from "../domain/call.js";
-import { storageUnavailable } from "../domain/errors.js";
 import type { KeyRecord } from "../domain/records.js";
 import { bounded, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
@@ -33,7 +32,7 @@ export function createKeyStore({ keys }: Database): KeyStore {
       const found = await translated(() => keys.find({ hash: { $in: [...hashes] } }, bound).toArray());
       return new Map(found.map((key) => [key.hash, key]));
     });
-    return (hash: string) => inTime(read(lookUpCall(), hash));
+    return (hash: string) => translated(() => read(lookUpCall(), hash), LOOK_UP_MS);
   };
   return {
     find: finder(),
@@ -55,18 +54,6 @@ export function createKeyStore({ keys }: Database): KeyStore {
         return found ?? undefined;
       }),
   };
-}
-
-async function inTime<T>(found: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(storageUnavailable(new Error("no key in time"))), LOOK_UP_MS);
-  });
-  try {
-    return await Promise.race([found, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** A look at a key is nobody's call: several may wait for it, and it is worth its while when they have gone. */
