@@ -1,6 +1,5 @@
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { KeyServiceService } from "../gen/sessions/v1/key_service.js";
 import { MemoryServiceService } from "../gen/sessions/v1/memory_service.js";
@@ -12,21 +11,18 @@ import { createKeyCache } from "./auth/key-cache.js";
 import { hashOf, newSecret } from "./auth/keys.js";
 import { roleFor } from "./auth/roles.js";
 import { createTokenReader } from "./auth/tokens.js";
+import { type AdmissionLimits, createAdmission } from "./calls/admission/index.js";
+import { createPresence } from "./calls/admission/presence.js";
+import { createTurns } from "./calls/admission/turns.js";
+import { type Authentication, createAuthentication, OPEN_TO_ALL } from "./calls/authentication.js";
+import type { Address } from "./calls/door.js";
+import { createExecution } from "./calls/execution.js";
+import { type Operation, operationsOf } from "./calls/operations.js";
 import type { AuthSettings } from "./config/auth.js";
-import type { Address } from "./config/index.js";
 import { idOf } from "./domain/keys.js";
-import { MAX_REQUEST_BYTES } from "./domain/limits.js";
-import { adapt } from "./rpc/adapter.js";
-import { type AdmissionLimits, admission } from "./rpc/admission/index.js";
-import { createPresence } from "./rpc/admission/presence.js";
-import { createTurns } from "./rpc/admission/turns.js";
-import { type Authentication, createAuthentication, OPEN_TO_ALL } from "./rpc/authentication.js";
-import { takeLongDeadlinesAsNone } from "./rpc/long-deadlines.js";
-import { ownStatuses } from "./rpc/own-statuses.js";
-import { createStandardServices } from "./rpc/standard-services.js";
-import { tlsCredentials } from "./rpc/tls.js";
-import type { TlsFiles } from "./rpc/tls-files.js";
+import { openGrpcDoor } from "./rpc/server.js";
 import { encodeMessages } from "./services/encode.js";
+import type { Services } from "./services/index.js";
 import { createKeyService } from "./services/key.js";
 import { createMemoryService } from "./services/memory.js";
 import { createPurgeService } from "./services/purge.js";
@@ -48,6 +44,7 @@ import { createSessionReader } from "./store/sessions.js";
 import { applyChanges } from "./store/transaction.js";
 import { createUserStore } from "./store/users.js";
 import { createWork } from "./store/work.js";
+import type { TlsFiles } from "./tls/files.js";
 
 export interface ServerDeps {
   readonly database: Database;
@@ -80,8 +77,6 @@ export interface RunningServer {
 
 /** When the grace is over: how long the answers that say so have to get out, and then what is left to end. */
 const LAST_ANSWERS_MS = 500;
-
-const CONNECTION_AGE_MS = 300_000;
 
 /**
  * How many chunks of streams are made at a time, which is less than there are connections to the database: a thousand who list
@@ -137,15 +132,46 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     onError: (err, message) => log.warn({ err }, message),
   });
 
+  const { now } = database;
+  const services: Services = {
+    session: createSessionService({ changes, sessions, users, purger, restoreSession, retentionMs }),
+    memory: createMemoryService({
+      changes,
+      sessions,
+      messages,
+      memory,
+      purger,
+      retentionMs,
+      memoryWindow: deps.memoryWindow,
+      now,
+    }),
+    user: createUserService({ users, retirement, purger, retentionMs, now }),
+    purge: createPurgeService({ purger, retentionMs }),
+    key: createKeyService({
+      keys,
+      newSecret() {
+        const secret = newSecret();
+        return { secret, hash: hashOf(secret) };
+      },
+      onChange: (change, { _id, project, name, role }, { requestId }) =>
+        log.info({ key_id: idOf(_id), project, name, role, request_id: requestId }, `a key was ${change}`),
+      now,
+    }),
+  };
+
   const stopStreams = new AbortController();
   const stopAll = new AbortController();
-  const authentication = authenticationOf(deps, keys);
-  const options = {
+  const admission = createAdmission({
+    limits: deps.limits,
+    projectRate: deps.projectRate,
+    isShared: deps.auth !== undefined,
+    presence: createPresence(PLACES_MS),
     log,
-    callerOf: authentication.callerOf,
+  });
+  const execution = createExecution({
+    log,
     stopStreams: stopStreams.signal,
     stopAll: stopAll.signal,
-    unbounded: UNBOUNDED,
     chunkTurns: createTurns({ atATime: CHUNKS_AT_A_TIME }),
     callTurns: createTurns({
       atATime: CALLS_AT_A_TIME,
@@ -153,118 +179,50 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       eachProject: true,
       unless: { presence: createPresence(TURNS_MS), modest: deps.limits.maxCalls * MODEST_PART },
     }),
-  };
-  const server = new Server({
-    interceptors: [
-      ownStatuses,
-      ...authentication.interceptors,
-      admission({
-        limits: deps.limits,
-        projectRate: deps.projectRate,
-        isShared: deps.auth !== undefined,
-        presence: createPresence(PLACES_MS),
-        isSubject: isOurs,
-        callerOf: authentication.callerOf,
-        log,
-      }),
-    ],
-    "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
-    // Finds clients that vanished without a word within 80 s, so that their streams do not stay for ever.
-    "grpc.keepalive_time_ms": 60_000,
-    "grpc.keepalive_timeout_ms": 20_000,
-    // Bounds what one connection may hold in the server's memory, in MB; by default it is next to unlimited.
-    "grpc-node.max_session_memory": 64,
-    "grpc.max_concurrent_streams": 1_000,
-    // A connection stays with one worker: clients are asked to connect anew now and then, and so come to others.
-    ...(deps.isWorker && { "grpc.max_connection_age_ms": CONNECTION_AGE_MS }),
   });
-  server.addService(
-    ...adapt(
-      SessionServiceService,
-      createSessionService({ changes, sessions, users, purger, restoreSession, retentionMs }),
-      options,
-    ),
-  );
-  server.addService(
-    ...adapt(
-      MemoryServiceService,
-      createMemoryService({
-        changes,
-        sessions,
-        messages,
-        memory,
-        purger,
-        retentionMs,
-        memoryWindow: deps.memoryWindow,
-        now: database.now,
-      }),
-      options,
-    ),
-  );
-  server.addService(
-    ...adapt(
-      UserServiceService,
-      createUserService({ users, retirement, purger, retentionMs, now: database.now }),
-      options,
-    ),
-  );
-  server.addService(...adapt(PurgeServiceService, createPurgeService({ purger, retentionMs }), options));
-  server.addService(
-    ...adapt(
-      KeyServiceService,
-      createKeyService({
-        keys,
-        newSecret() {
-          const secret = newSecret();
-          return { secret, hash: hashOf(secret) };
-        },
-        onChange: (change, { _id, project, name, role }, { requestId }) =>
-          log.info({ key_id: idOf(_id), project, name, role, request_id: requestId }, `a key was ${change}`),
-        now: database.now,
-      }),
-      options,
-    ),
-  );
-  const standard = createStandardServices(SERVICE_NAMES, descriptors());
-  standard.addTo(server);
-
-  const credentials = deps.tls ? await tlsCredentials(deps.tls, log) : ServerCredentials.createInsecure();
-  const port = await bind(server, listen, credentials);
-  takeLongDeadlinesAsNone(server);
+  const grpc = await openGrpcDoor(listen, {
+    operations: operationsIn(services),
+    descriptors: descriptors(),
+    authentication: authenticationOf(deps, keys),
+    admission,
+    execution,
+    tls: deps.tls,
+    isWorker: deps.isWorker === true,
+    log,
+  });
   const watch = watchDatabase(database, {
     onReachable() {
       purger.start();
-      standard.setServing(true);
+      grpc.setServing(true);
       log.info("the database is reachable");
     },
     onIndexConflict({ collection, index, found }) {
       log.warn({ collection, index, found }, "an index is not the one that this version needs: it is built anew");
     },
     onUnreachable(error) {
-      standard.setServing(false);
+      grpc.setServing(false);
       log.warn({ cause: String(error) }, "the database is not reachable; calls are answered UNAVAILABLE until it is");
     },
   });
 
   const stop = async (): Promise<void> => {
     const watching = watch.stop();
-    standard.setServing(false);
+    grpc.setServing(false);
     stopStreams.abort();
-    standard.endStreams();
-    const drained = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+    const drained = grpc.drain();
     const done = Promise.all([drained, purger.stop()]).then(() => changes.close());
     if (!(await settles(done, deps.shutdownGraceMs))) {
       stopAll.abort();
       await settles(drained, LAST_ANSWERS_MS);
     }
-    server.forceShutdown();
+    grpc.close();
     // Whatever still waits for the database fails now.
     await database.close();
     await settles(Promise.all([done, watching]), LAST_ANSWERS_MS);
   };
   let stopped: Promise<void> | undefined;
   return {
-    address: `${listen.host}:${port}`,
+    address: grpc.address,
     firstContact: watch.firstContact,
     stop: () => {
       stopped ??= stop();
@@ -273,13 +231,15 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   };
 }
 
-const SERVICE_NAMES = [
-  "sessions.v1.SessionService",
-  "sessions.v1.MemoryService",
-  "sessions.v1.UserService",
-  "sessions.v1.PurgeService",
-  "sessions.v1.KeyService",
-];
+function operationsIn({ session, memory, user, purge, key }: Services): Operation[] {
+  return [
+    ...operationsOf(SessionServiceService, session, UNBOUNDED),
+    ...operationsOf(MemoryServiceService, memory, UNBOUNDED),
+    ...operationsOf(UserServiceService, user, UNBOUNDED),
+    ...operationsOf(PurgeServiceService, purge, UNBOUNDED),
+    ...operationsOf(KeyServiceService, key, UNBOUNDED),
+  ];
+}
 
 function authenticationOf({ auth, database, log, limits }: ServerDeps, keys: KeyStore): Authentication {
   if (!auth) return OPEN_TO_ALL;
@@ -296,26 +256,11 @@ function authenticationOf({ auth, database, log, limits }: ServerDeps, keys: Key
   });
 }
 
-/** Health and reflection are not: who asks whether a loaded process is well must get an answer. */
-function isOurs(path: string): boolean {
-  return SERVICE_NAMES.some((name) => path.startsWith(`/${name}/`));
-}
-
 /** Named in package.json, because sources and build results lie at different depths. */
 function descriptors(): URL[] {
   const { resolve } = createRequire(import.meta.url);
   const files = ["sessions.binpb", "health.binpb", "errors.binpb"];
   return files.map((file) => pathToFileURL(resolve(`#descriptors/${file}`)));
-}
-
-function bind(server: Server, { host, port }: Address, credentials: ServerCredentials): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(`${host}:${port}`, credentials, (error, boundPort) =>
-      error
-        ? reject(new Error(`cannot listen on ${host}:${port}: ${error.message}`, { cause: error }))
-        : resolve(boundPort),
-    );
-  });
 }
 
 async function settles(done: Promise<unknown>, withinMs: number): Promise<boolean> {

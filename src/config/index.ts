@@ -1,5 +1,6 @@
-import type { TlsFiles } from "../rpc/tls-files.js";
+import type { Address } from "../calls/door.js";
 import { uriFault } from "../store/database.js";
+import type { TlsFiles } from "../tls/files.js";
 import { type AuthSettings, readAuth } from "./auth.js";
 import { readTlsFiles } from "./tls.js";
 
@@ -35,11 +36,6 @@ export interface Config {
   readonly auth: AuthSettings | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: "pretty" | "json";
-}
-
-export interface Address {
-  readonly host: string;
-  readonly port: number;
 }
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;

@@ -1,4 +1,4 @@
-import { type TlsFiles, tlsFaults } from "../rpc/tls-files.js";
+import { type TlsFiles, tlsFaults } from "../tls/files.js";
 
 const VARIABLES = {
   certificate: "SESSIONS_TLS_CERT_FILE",

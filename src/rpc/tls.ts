@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { experimental, type ServerCredentials } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import { readTls, type TlsContents, type TlsFiles } from "./tls-files.js";
+import { readTls, type TlsContents, type TlsFiles } from "../tls/files.js";
 
 /**
  * How often the files are read. They are small, and news from the file system does not come from every mount, least of all from

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { expect, inject, test } from "vitest";
 import { ErrorReason } from "../../gen/sessions/v1/error_reason.js";
-import { decoding } from "../../src/rpc/decoding.js";
+import { decoding } from "../../src/calls/decoding.js";
 import { type Api, connect } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
 import { type RawAnswer, type RawClient, rawClient } from "../support/raw-grpc.js";

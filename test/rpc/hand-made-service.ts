@@ -2,10 +2,13 @@ import { Client, credentials, type MethodDefinition, Server, ServerCredentials }
 import { pino } from "pino";
 import { onTestFinished } from "vitest";
 import { Duration } from "../../gen/google/protobuf/duration.js";
+import { createTurns } from "../../src/calls/admission/turns.js";
+import { type AuthenticationOptions, createAuthentication, OPEN_TO_ALL } from "../../src/calls/authentication.js";
+import { createExecution } from "../../src/calls/execution.js";
+import { type Method, operationsOf } from "../../src/calls/operations.js";
 import { MAX_REQUEST_BYTES } from "../../src/domain/limits.js";
-import { adapt, type Method } from "../../src/rpc/adapter.js";
-import { createTurns } from "../../src/rpc/admission/turns.js";
-import { type AuthenticationOptions, createAuthentication, OPEN_TO_ALL } from "../../src/rpc/authentication.js";
+import { adapt } from "../../src/rpc/adapter.js";
+import { authenticated } from "../../src/rpc/authentication.js";
 import { ownStatuses } from "../../src/rpc/own-statuses.js";
 import type { LogLine } from "../support/observed-service.js";
 
@@ -43,27 +46,21 @@ export async function startHandMade(parts: {
   const never = new AbortController().signal;
   const log = pino({ base: undefined }, { write: (line: string) => void lines.push(JSON.parse(line)) });
   const { ask, stream, authentication: asked } = parts;
-  const authentication = asked ? createAuthentication({ ...asked, log }) : OPEN_TO_ALL;
+  const { interceptors, callerOf } = authenticated(asked ? createAuthentication({ ...asked, log }) : OPEN_TO_ALL);
+  const execution = createExecution({
+    log,
+    stopStreams: never,
+    stopAll: never,
+    chunkTurns: createTurns({ atATime: 8 }),
+    callTurns: createTurns({ atATime: 8 }),
+  });
   const server = new Server({
-    interceptors: [ownStatuses, ...authentication.interceptors],
+    interceptors: [ownStatuses, ...interceptors],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
   });
   const nothing = () => Promise.resolve(SECOND);
-  server.addService(
-    ...adapt(
-      definition,
-      { ask: ask ?? nothing, stream: stream ?? nothing },
-      {
-        log,
-        callerOf: authentication.callerOf,
-        stopStreams: never,
-        stopAll: never,
-        chunkTurns: createTurns({ atATime: 8 }),
-        callTurns: createTurns({ atATime: 8 }),
-        unbounded: new Set(),
-      },
-    ),
-  );
+  const methods = { ask: ask ?? nothing, stream: stream ?? nothing };
+  server.addService(...adapt(operationsOf(definition, methods, new Set()), { execution, callerOf }));
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
       error ? reject(error) : resolve(bound),

@@ -1,7 +1,7 @@
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { generate } from "selfsigned";
-import type { TlsFiles } from "../../src/rpc/tls-files.js";
+import type { TlsFiles } from "../../src/tls/files.js";
 
 /** Certificates in PEM, made when the test runs. */
 export interface Identity {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { createPresence } from "../../src/rpc/admission/presence.js";
-import { createRates } from "../../src/rpc/admission/rates.js";
-import { createShares, type Shares } from "../../src/rpc/admission/shares.js";
-import { createTurns } from "../../src/rpc/admission/turns.js";
+import { createPresence } from "../../src/calls/admission/presence.js";
+import { createRates } from "../../src/calls/admission/rates.js";
+import { createShares, type Shares } from "../../src/calls/admission/shares.js";
+import { createTurns } from "../../src/calls/admission/turns.js";
 
 /** As much as a project gets, one by one. */
 function takeAll(shares: Shares, project: string, projects: number): number {

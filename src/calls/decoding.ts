@@ -8,7 +8,7 @@ export type Decoded<Request> = { readonly bytes: number } & (
 );
 
 /** Wraps a generated deserializer, which takes a reader as well as bytes. */
-export function decoding<Request>(decode: (reader: Buffer) => Request): (bytes: Buffer) => Decoded<Request> {
+export function decoding<Request>(decode: (reader: Buffer) => Request): (bytes: Uint8Array) => Decoded<Request> {
   return (bytes) => {
     const reader = new BinaryReader(bytes, decodeUtf8);
     try {

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { pino } from "pino";
 import { expect, it } from "vitest";
+import { createRefusalLog } from "../../src/calls/refusal-log.js";
 import { overloaded, unauthenticated } from "../../src/domain/errors.js";
-import { createRefusalLog } from "../../src/rpc/admission/refusals.js";
 import { eventually } from "../support/eventually.js";
 
 it("tells of every refusal, but not once for each: the last of a burst is not left out when no other follows", async () => {

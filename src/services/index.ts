@@ -1,0 +1,14 @@
+import type { KeyService } from "./key.js";
+import type { MemoryService } from "./memory.js";
+import type { PurgeService } from "./purge.js";
+import type { SessionService } from "./session.js";
+import type { UserService } from "./user.js";
+
+/** What the house does for those who call, whichever door they come by. */
+export interface Services {
+  readonly session: SessionService;
+  readonly memory: MemoryService;
+  readonly user: UserService;
+  readonly purge: PurgeService;
+  readonly key: KeyService;
+}
