@@ -82,7 +82,12 @@ async function serve(config: Config, uri: string, log: Logger, ends: (() => Prom
     config.grpcListen,
   );
   ends.push(server.stop);
-  return { grpc: server.address, tls: config.tls !== undefined, database: await server.firstContact };
+  return {
+    grpc: server.address,
+    http: server.httpAddress,
+    tls: config.tls !== undefined,
+    database: await server.firstContact,
+  };
 }
 
 /** Serves in processes of their own. */
@@ -114,8 +119,9 @@ function withoutCredential(message: string): string {
   return message.replace(/authorization.*/is, "authorization …");
 }
 
-function warnIfOpen({ auth, tls, grpcListen: { host } }: Config, log: Logger): void {
-  if (isLoopback(host)) return;
+function warnIfOpen({ auth, tls, grpcListen, httpListen }: Config, log: Logger): void {
+  const host = [grpcListen, httpListen].flatMap((listen) => listen?.host ?? []).find((each) => !isLoopback(each));
+  if (host === undefined) return;
   if (!auth) {
     const whoever = tls?.clientCa ? "has one of the client certificates" : "reaches this address";
     log.warn({ host }, `no authentication, as configured: whoever ${whoever} can read and erase everything`);

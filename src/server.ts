@@ -15,11 +15,12 @@ import { type AdmissionLimits, createAdmission } from "./calls/admission/index.j
 import { createPresence } from "./calls/admission/presence.js";
 import { createTurns } from "./calls/admission/turns.js";
 import { type Authentication, createAuthentication, OPEN_TO_ALL } from "./calls/authentication.js";
-import type { Address } from "./calls/door.js";
+import type { Address, Door } from "./calls/door.js";
 import { createExecution } from "./calls/execution.js";
 import { type Operation, operationsOf } from "./calls/operations.js";
 import type { AuthSettings } from "./config/auth.js";
 import { idOf } from "./domain/keys.js";
+import { openHttpDoor } from "./http/server.js";
 import { openGrpcDoor } from "./rpc/server.js";
 import { encodeMessages } from "./services/encode.js";
 import type { Services } from "./services/index.js";
@@ -45,6 +46,7 @@ import { applyChanges } from "./store/transaction.js";
 import { createUserStore } from "./store/users.js";
 import { createWork } from "./store/work.js";
 import type { TlsFiles } from "./tls/files.js";
+import { followTls } from "./tls/followed.js";
 
 export interface ServerDeps {
   readonly database: Database;
@@ -55,6 +57,8 @@ export interface ServerDeps {
   /** What the memories that this process keeps may take; 0 keeps none. */
   readonly cacheBytes: number;
   readonly shutdownGraceMs: number;
+  /** Where the HTTP side listens; undefined for nowhere. */
+  readonly httpListen?: Address | undefined;
   readonly limits: AdmissionLimits;
   /** How many calls a second one project may make of this process; undefined for as many as it likes. */
   readonly projectRate?: number | undefined;
@@ -67,8 +71,10 @@ export interface ServerDeps {
 }
 
 export interface RunningServer {
-  /** Where it listens, with the port that it really has. */
+  /** Where it listens for gRPC, with the port that it really has. */
   readonly address: string;
+  /** The same for HTTP; undefined when it does not. */
+  readonly httpAddress: string | undefined;
   /** Resolves when the database has been reached and prepared, or has turned out to be away. */
   readonly firstContact: Promise<"reachable" | "unreachable">;
   /** Finishes what is under way, within the grace, and closes all that was opened. */
@@ -180,16 +186,26 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       unless: { presence: createPresence(TURNS_MS), modest: deps.limits.maxCalls * MODEST_PART },
     }),
   });
+  const authentication = authenticationOf(deps, keys);
+  const tls = deps.tls && (await followTls(deps.tls, log));
   const grpc = await openGrpcDoor(listen, {
     operations: operationsIn(services),
     descriptors: descriptors(),
-    authentication: authenticationOf(deps, keys),
+    authentication,
     admission,
     execution,
-    tls: deps.tls,
+    tls,
     isWorker: deps.isWorker === true,
-    log,
   });
+  const doors: Door[] = [grpc];
+  let http: Door | undefined;
+  try {
+    http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms: [] }));
+    if (http) doors.push(http);
+  } catch (error) {
+    grpc.close();
+    throw error;
+  }
   const watch = watchDatabase(database, {
     onReachable() {
       purger.start();
@@ -209,13 +225,13 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     const watching = watch.stop();
     grpc.setServing(false);
     stopStreams.abort();
-    const drained = grpc.drain();
+    const drained = Promise.all(doors.map((door) => door.drain()));
     const done = Promise.all([drained, purger.stop()]).then(() => changes.close());
     if (!(await settles(done, deps.shutdownGraceMs))) {
       stopAll.abort();
       await settles(drained, LAST_ANSWERS_MS);
     }
-    grpc.close();
+    for (const door of doors) door.close();
     // Whatever still waits for the database fails now.
     await database.close();
     await settles(Promise.all([done, watching]), LAST_ANSWERS_MS);
@@ -223,6 +239,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   let stopped: Promise<void> | undefined;
   return {
     address: grpc.address,
+    httpAddress: http?.address,
     firstContact: watch.firstContact,
     stop: () => {
       stopped ??= stop();

@@ -12,6 +12,7 @@ export interface Workers {
 /** What a worker tells when it can be called. All of them listen on the same address, whichever port was free. */
 export interface Ready {
   readonly grpc: string;
+  readonly http?: string | undefined;
   readonly tls: boolean;
   readonly database: string;
 }

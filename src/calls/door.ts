@@ -2,8 +2,6 @@
 export interface Door {
   /** Where it listens, with the port that it really has. */
   readonly address: string;
-  /** What probes are told. */
-  setServing(serving: boolean): void;
   /** Takes no more calls. Resolves when those under way are over. */
   drain(): Promise<void>;
   /** Ends what is left. */

@@ -12,7 +12,7 @@ export interface Config {
   /** Where the local MongoDB keeps its files. */
   readonly dataDir: string;
   readonly grpcListen: Address;
-  /** Checked with the rest; the HTTP side that will listen on it is not there yet. */
+  /** Undefined: there is no HTTP side. */
   readonly httpListen: Address | undefined;
   /** Undefined: no encryption. */
   readonly tls: TlsFiles | undefined;

@@ -1,12 +1,11 @@
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { Logger } from "pino";
 import type { Admission } from "../calls/admission/index.js";
 import type { Authentication } from "../calls/authentication.js";
 import type { Address, Door } from "../calls/door.js";
 import type { Execution } from "../calls/execution.js";
 import type { Operation } from "../calls/operations.js";
 import { MAX_REQUEST_BYTES } from "../domain/limits.js";
-import type { TlsFiles } from "../tls/files.js";
+import type { FollowedTls } from "../tls/followed.js";
 import { adapt } from "./adapter.js";
 import { admitted } from "./admission.js";
 import { authenticated } from "./authentication.js";
@@ -23,17 +22,21 @@ export interface GrpcDoorOptions {
   readonly admission: Admission;
   readonly execution: Execution;
   /** Undefined: no encryption. */
-  readonly tls: TlsFiles | undefined;
+  readonly tls: FollowedTls | undefined;
   /** Whether other processes listen on the same address. */
   readonly isWorker: boolean;
-  readonly log: Logger;
 }
 
 const CONNECTION_AGE_MS = 300_000;
 
+export interface GrpcDoor extends Door {
+  /** What probes are told. */
+  setServing(serving: boolean): void;
+}
+
 /** The door for gRPC. Rejects when it cannot listen. */
-export async function openGrpcDoor(listen: Address, options: GrpcDoorOptions): Promise<Door> {
-  const { operations, authentication, admission, execution, tls, isWorker, log } = options;
+export async function openGrpcDoor(listen: Address, options: GrpcDoorOptions): Promise<GrpcDoor> {
+  const { operations, authentication, admission, execution, tls, isWorker } = options;
   const services = new Set(operations.map(({ path }) => serviceOf(path)));
   /** Health and reflection are not: who asks whether a loaded process is well must get an answer. */
   const isSubject = (path: string): boolean => services.has(serviceOf(path));
@@ -54,7 +57,7 @@ export async function openGrpcDoor(listen: Address, options: GrpcDoorOptions): P
   const standard = createStandardServices([...services], options.descriptors);
   standard.addTo(server);
 
-  const credentials = tls ? await tlsCredentials(tls, log) : ServerCredentials.createInsecure();
+  const credentials = tls ? tlsCredentials(tls) : ServerCredentials.createInsecure();
   const port = await bind(server, listen, credentials);
   takeLongDeadlinesAsNone(server);
   return {

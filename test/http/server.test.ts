@@ -1,0 +1,71 @@
+import { once } from "node:events";
+import { get } from "node:https";
+import { createConnection } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { expect, it, onTestFinished } from "vitest";
+import { createAuthority, type Identity, layTlsFiles, replace } from "../support/certificates.js";
+import { eventually } from "../support/eventually.js";
+import { startService, type TestServiceOptions } from "../support/service.js";
+import { runService } from "../support/service-process.js";
+import { temporaryFolder } from "../support/temporary-folder.js";
+
+async function startHttp(options: TestServiceOptions = {}): Promise<{ host: string; port: number }> {
+  const service = await startService({ httpListen: { host: "127.0.0.1", port: 0 }, ...options });
+  onTestFinished(() => service.stop());
+  const { hostname, port } = new URL(`http://${service.server.httpAddress}`);
+  return { host: hostname, port: Number(port) };
+}
+
+it("says of a path that there is nothing, in a sentence", async () => {
+  const { host, port } = await startHttp();
+  const response = await fetch(`http://${host}:${port}/nowhere`);
+  expect(response.status).toBe(404);
+  expect(await response.text()).toBe("There is nothing at this path.\n");
+});
+
+it("speaks TLS with the same files, takes new ones without a restart, and asks for client certificates where it is to", async () => {
+  const authority = await createAuthority();
+  const [first, second, client] = (await Promise.all(
+    ["first", "second", "client"].map((name) => authority.issue(name)),
+  )) as [Identity, Identity, Identity];
+  const files = await layTlsFiles(await temporaryFolder(), first, authority.cert);
+  const address = await startHttp({ tls: files });
+
+  /** The name in the certificate that a new connection gets. */
+  const nameAt = async (own?: Identity): Promise<string | undefined> => {
+    const request = get({ ...address, path: "/", servername: "localhost", ca: authority.cert, ...own, agent: false });
+    const [response] = await once(request, "response");
+    const { CN } = (response.socket as TLSSocket).getPeerCertificate().subject;
+    response.resume();
+    return String(CN);
+  };
+  expect(await nameAt(client)).toBe("first");
+  await expect(nameAt()).rejects.toThrow();
+
+  await replace(files.key, second.key);
+  await replace(files.certificate, second.cert);
+  await eventually("new connections get the new certificate", async () => (await nameAt(client)) === "second");
+});
+
+it("cuts off who does not send the head of a request", async () => {
+  const { host, port } = await startHttp();
+  const socket = createConnection(port, host);
+  onTestFinished(() => void socket.destroy());
+  socket.on("error", () => {}).resume();
+  socket.write("GET / HTTP/1.1\r\nhost: here\r\n");
+  await once(socket, "close");
+});
+
+it("tells in one line where it listens for both, and when it cannot", async () => {
+  const folder = await temporaryFolder();
+  const env = { MONGODB_URI: "mongodb://127.0.0.1:1/?replicaSet=none", SESSIONS_DATA_DIR: folder };
+  const one = runService({ ...env, SESSIONS_HTTP_LISTEN: "127.0.0.1:0" });
+  const { http } = (await one.ready()) as unknown as { http: string };
+  expect(http).toMatch(/^127\.0\.0\.1:\d+$/);
+  expect((await fetch(`http://${http}/nowhere`)).status).toBe(404);
+
+  const other = runService({ ...env, SESSIONS_HTTP_LISTEN: http });
+  expect(await other.exited).toEqual({ code: 1, signal: null });
+  expect(other.lines().at(-1)?.msg).toContain(`cannot listen on ${http}: listen EADDRINUSE`);
+  expect(other.output().stderr).toBe("");
+});
