@@ -4,6 +4,7 @@ import { isLoopback } from "./config/auth.js";
 import { type Config, ConfigError, readConfig } from "./config/index.js";
 import { LocalMongoError, startLocalMongo } from "./local/index.js";
 import { createLog } from "./observability/log.js";
+import type { RunningTraces } from "./observability/traces.js";
 import { startServer } from "./server.js";
 import { openDatabase } from "./store/database.js";
 import { isWorker, type Ready, startWorkers, tellReady } from "./workers.js";
@@ -28,7 +29,12 @@ function configOrExit(): Config {
 }
 
 async function run(config: Config): Promise<void> {
-  const log = createLog({ level: config.logLevel, format: config.logFormat });
+  let traces: RunningTraces | undefined;
+  const log = createLog({
+    level: config.logLevel,
+    format: config.logFormat,
+    more: config.traces ? () => traces?.ids() ?? {} : undefined,
+  });
   // What grpc-js writes to stderr by itself comes back as an error or a status, and is told as such.
   const debug = (message: unknown) => log.debug(withoutCredential(String(message)));
   setLogger({ error: debug, info: debug, debug });
@@ -64,7 +70,9 @@ async function run(config: Config): Promise<void> {
     const uri = config.mongodbUri ?? (await startLocal(config, log, ends));
     if (ending) return;
     if (!isWorker()) warnIfOpen(config, log);
-    const ready = config.workers > 1 && !isWorker() ? startAll(config, uri, log, ends) : serve(config, uri, log, ends);
+    const isServing = config.workers === 1 || isWorker();
+    if (isServing) traces = await followCalls(config, log, ends);
+    const ready = isServing ? serve(config, uri, log, ends, traces) : startAll(config, uri, log, ends);
     const addresses = await ready;
     if (!ending && !tellReady(addresses)) log.info(addresses, "ready");
   } catch (error) {
@@ -74,9 +82,28 @@ async function run(config: Config): Promise<void> {
   }
 }
 
+/** OpenTelemetry is large: it is loaded only where it is wanted. */
+async function followCalls(
+  config: Config,
+  log: Logger,
+  ends: (() => Promise<void>)[],
+): Promise<RunningTraces | undefined> {
+  if (!config.traces) return undefined;
+  const { startTraces } = await import("./observability/traces.js");
+  const traces = startTraces(log, config.shutdownGraceMs);
+  if (traces) ends.push(traces.stop);
+  return traces;
+}
+
 /** Serves in this process. */
-async function serve(config: Config, uri: string, log: Logger, ends: (() => Promise<void>)[]): Promise<Ready> {
-  const database = openDatabase({ uri, database: config.mongodbDatabase });
+async function serve(
+  config: Config,
+  uri: string,
+  log: Logger,
+  ends: (() => Promise<void>)[],
+  traces: RunningTraces | undefined,
+): Promise<Ready> {
+  const database = openDatabase({ uri, database: config.mongodbDatabase, traces });
   const server = await startServer(
     { ...config, limits: config, database, log, isWorker: isWorker() },
     config.grpcListen,

@@ -118,7 +118,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const { database, log, retentionMs } = deps;
   const known = createKnownSessions({ memoryBytes: deps.cacheBytes, usualWindow: deps.memoryWindow }, encodeMessages);
   const { changes, sessions, messages, memory, users } = withinReach({
-    changes: createGroupCommit((group) => applyChanges(database, known, group)),
+    changes: createGroupCommit((group) => applyChanges(database, known, group), database.traces),
     sessions: createSessionReader(database),
     messages: createMessageReader(database),
     memory: createMemoryReader(database, known, encodeMessages),

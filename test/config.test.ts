@@ -41,6 +41,7 @@ it("starts with nothing set: a local MongoDB, reachable from this machine only",
     maxRequestBytes: 256 * MIB,
     logLevel: "info",
     logFormat: "json",
+    traces: false,
   });
 });
 

@@ -3,6 +3,7 @@ import { uriFault } from "../store/database.js";
 import type { TlsFiles } from "../tls/files.js";
 import { type AuthSettings, readAuth } from "./auth.js";
 import { readTlsFiles } from "./tls.js";
+import { wantsTraces } from "./traces.js";
 
 /** The service's settings, all out of the environment and fixed from the start. */
 export interface Config {
@@ -36,6 +37,8 @@ export interface Config {
   readonly auth: AuthSettings | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: "pretty" | "json";
+  /** Whether OpenTelemetry is to be set up, by its own variables. */
+  readonly traces: boolean;
 }
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
@@ -95,6 +98,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     auth: readAuth(env, hosts, read, mistakes),
     logLevel: read("SESSIONS_LOG_LEVEL", "info", oneOf(LOG_LEVELS)),
     logFormat: read("SESSIONS_LOG_FORMAT", isTerminal ? "pretty" : "json", oneOf(["pretty", "json"] as const)),
+    traces: wantsTraces(env),
   };
   if (env.NODE_ENV === "production" && !env.MONGODB_URI) {
     mistakes.push("MONGODB_URI: required with NODE_ENV=production, where no local MongoDB is started.");

@@ -2,6 +2,8 @@ import { setTimeout } from "node:timers/promises";
 import { type ClientSession, type Collection, type Db, MongoClient } from "mongodb";
 import { type Call, lateness, timeLeft } from "../domain/call.js";
 import type { KeyRecord, MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
+import type { Traces } from "../domain/traces.js";
+import { followCommands } from "./commands.js";
 import { OPERATION_TIMEOUT_MS, translate, translated } from "./driver-errors.js";
 import { ensureIndexes, type IndexConflict } from "./indexes.js";
 import type { LeaseRecord } from "./lease.js";
@@ -19,6 +21,8 @@ export interface Database {
   readonly users: Collection<UserRecord>;
   readonly keys: Collection<KeyRecord>;
   readonly leases: Collection<LeaseRecord>;
+  /** What follows the calls that it is asked for, if anything does. */
+  readonly traces: Traces | undefined;
   /**
    * Creates the indexes that are missing, and replaces those that differ, telling of each. Throws UNAVAILABLE while the database
    * is away.
@@ -35,7 +39,13 @@ export interface Database {
 }
 
 /** Opens no connection yet, so the service can start while the database is away: the first ping that succeeds does. */
-export function openDatabase(options: { uri: string; database: string; monitorCommands?: boolean }): Database {
+export function openDatabase(options: {
+  uri: string;
+  database: string;
+  monitorCommands?: boolean;
+  traces?: Traces | undefined;
+}): Database {
+  const { traces } = options;
   const client = new MongoClient(options.uri, {
     appName: "sessions",
     maxPoolSize: POOL_SIZE,
@@ -50,8 +60,10 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
     readPreference: "primary",
     readConcern: { level: "majority" },
     writeConcern: { w: "majority", journal: true },
-    monitorCommands: options.monitorCommands ?? false,
+    // To tell of its commands the driver decodes every answer as a whole.
+    monitorCommands: options.monitorCommands ?? traces !== undefined,
   });
+  if (traces) followCommands(client, traces);
   const db = client.db(options.database);
   let connected = false;
   let clockAheadMs: number | undefined;
@@ -63,6 +75,7 @@ export function openDatabase(options: { uri: string; database: string; monitorCo
     users: db.collection("users"),
     keys: db.collection("keys"),
     leases: db.collection("leases"),
+    traces,
     async prepare(onConflict) {
       // However long the indexes take.
       await ensureIndexes(database, onConflict).catch((error: unknown) => {

@@ -1,4 +1,5 @@
 import type { Call } from "../domain/call.js";
+import type { Traces } from "../domain/traces.js";
 import { type Choice, createGroups, type Outcome } from "./groups.js";
 import { needsExtras, type SessionChange } from "./transaction.js";
 
@@ -36,12 +37,17 @@ interface Entry {
 
 export function createGroupCommit(
   apply: (group: readonly SessionChange<unknown>[]) => Promise<Outcome<unknown>[]>,
+  traces?: Traces,
 ): GroupCommit {
-  const groups = createGroups<Entry>({
-    maxInFlight: MAX_GROUPS_IN_FLIGHT,
-    choose: nextGroup,
-    run: (group) => apply(group.map(({ change }) => change)),
-  });
+  const groups = createGroups<Entry>(
+    {
+      name: "commit changes",
+      maxInFlight: MAX_GROUPS_IN_FLIGHT,
+      choose: nextGroup,
+      run: (group) => apply(group.map(({ change }) => change)),
+    },
+    traces,
+  );
   return {
     submit: <T>(call: Call, change: SessionChange<T>, cost: Cost = { messages: 0, bytes: 0 }) =>
       groups.submit({ call, change, cost }) as Promise<T>,

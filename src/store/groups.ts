@@ -1,5 +1,6 @@
 import { type Call, lateness, timeLeft } from "../domain/call.js";
 import { shuttingDown, storageUnavailable } from "../domain/errors.js";
+import type { Place, Traces } from "../domain/traces.js";
 import { OPERATION_TIMEOUT_MS } from "./driver-errors.js";
 
 /**
@@ -22,14 +23,19 @@ export interface Groups<Work extends { readonly call: Call }> {
 }
 
 export interface GroupRules<Work> {
+  /** What is done, in a trace. */
+  readonly name: string;
   readonly maxInFlight: number;
   /** Which of those who wait, in the order of their arrival, go next, beside those that are under way. */
   choose(waiting: readonly Work[], underWay: readonly Work[]): Choice<Work>;
   /**
-   * Does a group's works. Each has an outcome of its own, in order, or one that is still to come; what is thrown is everybody's.
+   * Does a group's works. Each has an outcome of its own, in order, or one that is still to come; what is thrown is everybody's. What is
+   * done for one of them alone is run as its own.
    */
-  run(group: readonly Work[]): Promise<readonly (Outcome<unknown> | Promise<Outcome<unknown>>)[]>;
+  run(group: readonly Work[], asOwn: AsOwn<Work>): Promise<readonly (Outcome<unknown> | Promise<Outcome<unknown>>)[]>;
 }
+
+type AsOwn<Work> = <T>(work: Work, act: () => T) => T;
 
 export interface Choice<Work> {
   readonly group: readonly Work[];
@@ -42,8 +48,16 @@ export type Outcome<T> = { readonly result: T } | { readonly error: unknown };
 /** What groups are taken to need before any has ended, and at most: what is slow now must not be waited for later. */
 const LONG_MS = 25;
 
-export function createGroups<Work extends { readonly call: Call }>(rules: GroupRules<Work>): Groups<Work> {
-  const waiting = new Map<Work, (outcome: Outcome<unknown>) => void>();
+interface Waiter {
+  settle(outcome: Outcome<unknown>): void;
+  readonly place: Place | undefined;
+}
+
+export function createGroups<Work extends { readonly call: Call }>(
+  rules: GroupRules<Work>,
+  traces?: Traces,
+): Groups<Work> {
+  const waiting = new Map<Work, Waiter>();
   /** With those works of each group that have no outcome yet. */
   const inFlight = new Map<Promise<void>, Set<Work>>();
   let arrivals = 0;
@@ -88,52 +102,64 @@ export function createGroups<Work extends { readonly call: Call }>(rules: GroupR
 
   /** Whose caller has gone, or has no time left, gets no turn. */
   const dismissLate = (): void => {
-    for (const [{ call }, settle] of waiting) {
+    for (const [{ call }, { settle }] of waiting) {
       if (call.signal.aborted) settle({ error: call.signal.reason });
       else if (timeLeft(call) < 1) settle({ error: lateness(call) });
     }
   };
 
   const start = (group: readonly Work[]): void => {
-    const settles = group.map((work) => waiting.get(work));
+    const waiters = group.map((work) => waiting.get(work));
     for (const work of group) waiting.delete(work);
     const works = new Set(group);
     const started = performance.now();
     lastStart = started;
-    const run = rules
-      .run(group)
+    const underWay = runTogether(group, waiters)
       .catch((error: unknown) => group.map(() => ({ error })))
       .then((outcomes) => {
         usualMs += (Math.min(performance.now() - started, LONG_MS) - usualMs) / 8;
         lookSoon();
         return Promise.all(
           group.map(async (work, index) => {
-            settles[index]?.((await outcomes[index]) as Outcome<unknown>);
+            waiters[index]?.settle((await outcomes[index]) as Outcome<unknown>);
             works.delete(work);
           }),
         );
       })
       .then(() => {
-        inFlight.delete(run);
+        inFlight.delete(underWay);
         lookSoon();
       });
-    inFlight.set(run, works);
+    inFlight.set(underWay, works);
+  };
+
+  const runTogether = (group: readonly Work[], waiters: readonly (Waiter | undefined)[]) => {
+    if (!traces) return rules.run(group, (_, act) => act());
+    const places = waiters.map((waiter) => waiter?.place);
+    const placeOf = new Map(group.map((work, index) => [work, places[index]]));
+    const asOwn: AsOwn<Work> = (work, act) => {
+      const place = placeOf.get(work);
+      return place ? place.run(act) : act();
+    };
+    return traces.together(rules.name, places, () => rules.run(group, asOwn));
   };
 
   return {
     submit(work) {
       return new Promise((resolve, reject) => {
         if (closed) throw shuttingDown();
+        const place = traces?.join(rules.name);
         const settle = (outcome: Outcome<unknown>): void => {
           clearTimeout(timer);
           waiting.delete(work);
+          place?.leave();
           if ("error" in outcome) reject(outcome.error);
           else resolve(outcome.result);
         };
         // Whoever has been told that it failed must not have it done after all, if it was not begun.
         const noTurn = (): void => settle({ error: storageUnavailable(new Error("no turn in time")) });
         const timer = setTimeout(noTurn, OPERATION_TIMEOUT_MS);
-        waiting.set(work, settle);
+        waiting.set(work, { settle, place });
         arrivals += 1;
         lookSoon();
       });
@@ -141,7 +167,7 @@ export function createGroups<Work extends { readonly call: Call }>(rules: GroupR
     async close() {
       closed = true;
       clearTimeout(patience);
-      for (const settle of waiting.values()) settle({ error: shuttingDown() });
+      for (const { settle } of waiting.values()) settle({ error: shuttingDown() });
       await Promise.all(inFlight.keys());
     },
   };

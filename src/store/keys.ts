@@ -26,9 +26,9 @@ export interface KeyStore {
 /** How long a call waits for a look at its key, before its own time begins. */
 const LOOK_UP_MS = 5_000;
 
-export function createKeyStore({ keys }: Database): KeyStore {
+export function createKeyStore({ keys, traces }: Database): KeyStore {
   const finder = () => {
-    const read = createKeyRead<KeyRecord>(async (hashes, bound) => {
+    const read = createKeyRead<KeyRecord>({ name: "read keys", traces }, async (hashes, bound) => {
       const found = await translated(() => keys.find({ hash: { $in: [...hashes] } }, bound).toArray());
       return new Map(found.map((key) => [key.hash, key]));
     });

@@ -47,14 +47,18 @@ const MAX_READS = 128;
 const MAX_MESSAGES = 1000;
 
 export function createMemoryReader(database: Database, known: KnownSessions, encode: EncodeMessages): MemoryReader {
-  const groups = createGroups<Read>({
-    maxInFlight: MAX_READS_IN_FLIGHT,
-    choose: nextReads,
-    run: async (group) => {
-      const outcomes = await readTogether(group);
-      return group.map((read, index) => outcomes[index] ?? outcomeOf(readAlone(read)));
+  const groups = createGroups<Read>(
+    {
+      name: "read memories",
+      maxInFlight: MAX_READS_IN_FLIGHT,
+      choose: nextReads,
+      run: async (group, asOwn) => {
+        const outcomes = await readTogether(group);
+        return group.map((read, index) => outcomes[index] ?? outcomeOf(asOwn(read, () => readAlone(read))));
+      },
     },
-  });
+    database.traces,
+  );
   return { read: (call, query) => groups.submit({ call, query }) as Promise<Memory | undefined> };
 
   function nextReads(waiting: readonly Read[]): Choice<Read> {

@@ -53,7 +53,9 @@ const AS_ANSWERED = { summary: 0, terms: 0, retired: 0 };
 
 export function createSessionReader(database: Database): SessionReader {
   const { sessions } = database;
-  const readOne = createKeyRead((keys, bound) => readMany(database, keys, bound));
+  const readOne = createKeyRead({ name: "read sessions", traces: database.traces }, (keys, bound) =>
+    readMany(database, keys, bound),
+  );
   return {
     async get(call, key, showDeleted = false) {
       const session = (await readOne(call, key))?.fields();

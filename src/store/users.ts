@@ -27,9 +27,9 @@ export interface UserStore {
   finish(key: string, task: UserTask): Promise<void>;
 }
 
-export function createUserStore({ users }: Database): UserStore {
+export function createUserStore({ users, traces }: Database): UserStore {
   return {
-    get: createKeyRead(async (keys, bound) => {
+    get: createKeyRead({ name: "read users", traces }, async (keys, bound) => {
       const found = await translated(() => users.find({ _id: { $in: [...keys] } }, bound).toArray());
       return new Map(found.map((user) => [user._id, user]));
     }),

@@ -30,6 +30,7 @@ beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance", "Date"] });
   begun = [];
   groups = createGroups<Work>({
+    name: "work",
     maxInFlight: 4,
     choose: (waiting) => ({ group: waiting.slice(0, MAX_WORKS), isFull: waiting.length >= MAX_WORKS }),
     run: (group) =>
