@@ -176,6 +176,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   });
   const execution = createExecution({
     log,
+    traces: database.traces,
     stopStreams: stopStreams.signal,
     stopAll: stopAll.signal,
     chunkTurns: createTurns({ atATime: CHUNKS_AT_A_TIME }),

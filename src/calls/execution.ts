@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { type Call, lateness, timeLeft } from "../domain/call.js";
 import { deadlineExceeded, readerTooSlow, SessionsError, shuttingDown, storageUnavailable } from "../domain/errors.js";
 import { keyOf } from "../domain/keys.js";
+import type { CallTrace, FollowedCall, Traces } from "../domain/traces.js";
 import type { Turns } from "./admission/turns.js";
 import { type Answer, toAnswer } from "./answer.js";
 import { type Caller, whoIs } from "./authentication.js";
@@ -27,9 +28,7 @@ export interface Execution {
 }
 
 /** A call that has come in, as its door tells of it. */
-export interface Incoming {
-  /** `/sessions.v1.SessionService/GetSession` */
-  readonly path: string;
+export interface Incoming extends FollowedCall {
   readonly caller: Caller;
   /** Names the call in the log. */
   readonly requestId: string;
@@ -73,6 +72,7 @@ export interface ExecutionOptions {
   /** Whose turn it is to have a call worked at. */
   readonly callTurns: Turns;
   readonly observer?: CallObserver | undefined;
+  readonly traces?: Traces | undefined;
 }
 
 /**
@@ -88,12 +88,18 @@ const CHECK_MS = 2_000;
 const CLOCK_LEEWAY_MS = 50;
 
 export function createExecution(options: ExecutionOptions): Execution {
-  const { callTurns, chunkTurns } = options;
+  const { callTurns, chunkTurns, traces } = options;
   const stops = { all: stopOf(options.stopAll), streams: stopOf(options.stopStreams) };
 
-  return {
-    async unary(incoming, act) {
-      const running = open(incoming, [stops.all], options);
+  const followed = <T>(incoming: Incoming, run: (trace?: CallTrace) => Promise<T>): Promise<T> => {
+    if (!traces) return run();
+    const trace = traces.call(incoming);
+    return trace.run(() => run(trace));
+  };
+
+  const unary: Execution["unary"] = (incoming, act) =>
+    followed(incoming, async (trace) => {
+      const running = open(incoming, [stops.all], options, trace);
       const { call } = running;
       try {
         const answer = await running.within(callTurns.take(call.project, call.signal, () => act(call)));
@@ -102,10 +108,11 @@ export function createExecution(options: ExecutionOptions): Execution {
       } catch (error) {
         throw running.fail(error);
       }
-    },
+    });
 
-    async stream(incoming, act, write) {
-      const running = open(incoming, [stops.streams, stops.all], options);
+  const stream: Execution["stream"] = (incoming, act, write) =>
+    followed(incoming, async (trace) => {
+      const running = open(incoming, [stops.streams, stops.all], options, trace);
       const { call } = running;
       const { project, signal } = call;
       running.watchCaller();
@@ -129,8 +136,9 @@ export function createExecution(options: ExecutionOptions): Execution {
         // What waits for a reader may reject with an AbortError of its own; what aborted the call says more.
         throw running.fail(signal.aborted ? signal.reason : error);
       }
-    },
-  };
+    });
+
+  return { unary, stream };
 }
 
 /** What ends calls. They do not listen to the signal themselves: to let one of a thousand listeners go takes it long. */
@@ -159,7 +167,12 @@ interface Running {
   fail(error: unknown): Failure;
 }
 
-function open(incoming: Incoming, stops: readonly Stop[], { log, observer }: ExecutionOptions): Running {
+function open(
+  incoming: Incoming,
+  stops: readonly Stop[],
+  { log, observer }: ExecutionOptions,
+  trace: CallTrace | undefined,
+): Running {
   const { path, requestId, session } = incoming;
   const { principal, check } = incoming.caller;
   const { project, user } = principal;
@@ -209,6 +222,7 @@ function open(incoming: Incoming, stops: readonly Stop[], { log, observer }: Exe
     if (code === "INTERNAL") log.error({ ...line, err: error }, "call failed");
     else if (code === "UNAVAILABLE") log.warn({ ...line, cause: causeOf(error) }, "call");
     else log.info(line, "call");
+    trace?.end(code);
   };
 
   return {

@@ -6,7 +6,7 @@
  */
 export interface Traces {
   /** Follows a call from now on, as a part of what its headers say that it is a part of. */
-  call(name: CallName, header: (name: string) => string | undefined): CallTrace;
+  call(call: FollowedCall): CallTrace;
   /** Notes that the call that is run joins others in what is done for all of them together. Undefined when no call is. */
   join(work: string): Place | undefined;
   /** Runs what is done for all that have joined. */
@@ -15,15 +15,27 @@ export interface Traces {
   command(command: Command): ((failure?: unknown) => void) | undefined;
 }
 
-/** A method of the API, by the protocol that it is called in, or a route of HTTP. */
-export type CallName =
-  | { readonly protocol: "grpc" | "connect"; readonly path: string }
-  | { readonly protocol: "http"; readonly method: string; readonly route: string };
+export interface FollowedCall {
+  /** `/sessions.v1.SessionService/GetSession` */
+  readonly path: string;
+  /** In what it is called: a protocol of the API's own, or a route of HTTP that comes down to such a call. */
+  readonly protocol: "grpc" | "connect" | HttpRoute;
+  /** What its caller has sent beside the request. */
+  header(name: string): string | undefined;
+}
+
+export interface HttpRoute {
+  readonly method: string;
+  /** With names in place of what differs from call to call: `/api/v1/sessions/:sessionId` */
+  readonly route: string;
+  /** How an answer with this code is told. */
+  status(code: string): number;
+}
 
 export interface CallTrace {
   run<T>(act: () => T): T;
-  /** With the name of the code of its answer, or the status of HTTP. */
-  end(code: string | number): void;
+  /** With the code of its answer. */
+  end(code: string): void;
 }
 
 /** One of those who have joined. */

@@ -15,7 +15,7 @@ import {
 } from "@opentelemetry/api";
 import { core, NodeSDK, resources } from "@opentelemetry/sdk-node";
 import type { Logger } from "pino";
-import type { CallName, Command, Place, Traces } from "../domain/traces.js";
+import type { Command, FollowedCall, Place, Traces } from "../domain/traces.js";
 
 /**
  * Traces by OpenTelemetry, set up by its own variables, which its SDK reads. This file, and the SDK with it, is loaded only where they are
@@ -91,10 +91,10 @@ function withoutSecrets(message: string): string {
 
 function createTraces(tracer: Tracer): Traces {
   return {
-    call(name, header) {
-      const parent = propagation.extract(ROOT_CONTEXT, header, HEADERS);
-      const { title, attributes, outcome } = described(name);
-      const span = tracer.startSpan(title, { kind: SpanKind.SERVER, attributes }, parent);
+    call(call) {
+      const parent = propagation.extract(ROOT_CONTEXT, call, HEADERS);
+      const { name, attributes, outcome } = described(call);
+      const span = tracer.startSpan(name, { kind: SpanKind.SERVER, attributes }, parent);
       const own = trace.setSpan(parent, span);
       return {
         run: (act) => context.with(own, act),
@@ -191,14 +191,14 @@ function kindOf(error: unknown): string {
 }
 
 interface Description {
-  readonly title: string;
+  readonly name: string;
   readonly attributes: Attributes;
   /** What the outcome adds, and what went wrong, if it is this service that went wrong. */
-  outcome(code: string | number): { readonly attributes: Attributes; readonly error?: string | undefined };
+  outcome(code: string): { readonly attributes: Attributes; readonly error: string | undefined };
 }
 
 /** The codes that are a server's failures, by the conventions; all others are its answers. */
-const FAILURES: ReadonlySet<unknown> = new Set([
+const FAILURES: ReadonlySet<string> = new Set([
   "UNKNOWN",
   "DEADLINE_EXCEEDED",
   "UNIMPLEMENTED",
@@ -207,25 +207,29 @@ const FAILURES: ReadonlySet<unknown> = new Set([
   "DATA_LOSS",
 ]);
 
-function described(name: CallName): Description {
-  if (name.protocol === "http") {
+function described({ path, protocol }: FollowedCall): Description {
+  if (typeof protocol === "object") {
+    const { method, route } = protocol;
     return {
-      title: `${name.method} ${name.route}`,
-      attributes: { "http.request.method": name.method, "http.route": name.route },
-      outcome: (status) => ({
-        attributes: { "http.response.status_code": status },
-        error: Number(status) >= 500 ? String(status) : undefined,
-      }),
+      name: `${method} ${route}`,
+      attributes: { "http.request.method": method, "http.route": route },
+      outcome(code) {
+        const status = protocol.status(code);
+        return {
+          attributes: { "http.response.status_code": status },
+          error: status >= 500 ? String(status) : undefined,
+        };
+      },
     };
   }
-  const method = name.path.slice(1);
-  const isConnect = name.protocol === "connect";
+  const isConnect = protocol === "connect";
+  const method = path.slice(1);
   return {
-    title: method,
+    name: method,
     attributes: { "rpc.system.name": isConnect ? "connectrpc" : "grpc", "rpc.method": method },
     outcome(code) {
-      const said = isConnect ? connectCode(String(code)) : String(code);
-      return { attributes: { "rpc.status_code": said }, error: FAILURES.has(code) ? said : undefined };
+      const told = isConnect ? connectCode(code) : code;
+      return { attributes: { "rpc.status_code": told }, error: FAILURES.has(code) ? told : undefined };
     },
   };
 }
@@ -247,9 +251,9 @@ function commandAttributes({ name, database, collection, address }: Command): At
   };
 }
 
-const HEADERS: TextMapGetter<(name: string) => string | undefined> = {
-  get: (header, name) => header(name),
-  // Only for what one of the propagators passes on in headers of any name, which goes no further from here.
+const HEADERS: TextMapGetter<FollowedCall> = {
+  get: (call, name) => call.header(name),
+  // Only for baggage in headers of any name, which goes no further from here.
   keys: () => [],
 };
 

@@ -94,6 +94,8 @@ interface GrpcCall {
 function incoming({ path, limitMs }: Operation, call: GrpcCall, { callerOf }: AdapterOptions): Incoming {
   return {
     path,
+    protocol: "grpc",
+    header: (name) => call.metadata.get(name)[0]?.toString(),
     limitMs,
     caller: callerOf(call.metadata),
     requestId: requestIdOf(call.metadata.get("x-request-id")[0]),

@@ -31,6 +31,8 @@ export interface CollectedSpan {
   readonly hasFailed: boolean;
   /** The message of its status. */
   readonly message: string;
+  /** How many events it has. */
+  readonly events: number;
   readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
 }
 
@@ -84,6 +86,7 @@ function fromJson(body: Buffer): Batch[] {
         attributes: jsonAttributes(span.attributes),
         hasFailed: span.status?.code === FAILED,
         message: span.status?.message ?? "",
+        events: span.events?.length ?? 0,
         links: (span.links ?? []).map(({ traceId, spanId }) => ({ traceId, spanId })),
       })),
     ),
@@ -105,6 +108,7 @@ interface JsonResourceSpans {
       kind: 1 | 2 | 3;
       attributes: JsonAttributes;
       status?: { code?: number; message?: string };
+      events?: unknown[];
       links?: { traceId: string; spanId: string }[];
     }[];
   }[];
@@ -133,6 +137,7 @@ function fromProtobuf(body: Buffer): Batch[] {
           attributes: protobufAttributes(span, 9),
           hasFailed: Number(numbers(status, 3)[0]) === FAILED,
           message: text(messages(status, 2)[0]),
+          events: messages(span, 11).length,
           links: messages(span, 13).map((link) => ({
             traceId: hex(messages(link, 1)[0]),
             spanId: hex(messages(link, 2)[0]),
