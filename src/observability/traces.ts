@@ -84,9 +84,9 @@ function startSdk(log: Logger): NodeSDK {
   return sdk;
 }
 
-/** What it has against its variables holds their values: of headers and URLs they can be secret. */
+/** What it has against its variables repeats them, and a URL can have a password in it. */
 function withoutSecrets(message: string): string {
-  return message.replace(/(invalid value) \(.*\)/g, "$1").replace(/\/\/[^/@\s]*@/g, "//");
+  return message.replace(/\/\/[^/@\s]*@/g, "//");
 }
 
 function createTraces(tracer: Tracer): Traces {

@@ -1,4 +1,3 @@
-import { AsyncResource } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
 import type { Call } from "../domain/call.js";
 import type { SessionState } from "../domain/decision.js";
@@ -85,8 +84,6 @@ export function createPurger(deps: PurgerDeps): Purger {
   /** The sessions that are being erased here. Passes leave them alone: a call tells how much it has erased itself. */
   const inHand = new Map<string, Promise<unknown>>();
   let isDraining = false;
-  /** What is done in the background is nobody's, not a part of the call that happened to ask for it first. */
-  const ownScope = new AsyncResource("Purger");
   let running: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
 
@@ -195,7 +192,7 @@ export function createPurger(deps: PurgerDeps): Purger {
   /** Nudges and passes run one after the other: housekeeping is to be a small part of the database's load. */
   const enqueue = (run: () => Promise<void>): void => {
     running = running
-      .then(() => (stopping.signal.aborted ? undefined : ownScope.runInAsyncScope(run)))
+      .then(() => (stopping.signal.aborted ? undefined : run()))
       .catch((error: unknown) => {
         if (!stopping.signal.aborted) deps.onError(error, "a pass of the purger failed; the next one tries again");
       });

@@ -446,21 +446,48 @@ describe("without them", () => {
 });
 
 describe("a collector that is away", () => {
+  const warnings = ({ service }: Running) => service.lines().filter(({ level }) => (level as number) >= 40);
+
   it("costs a line in the log", async () => {
-    const running = await start({ ...SOON, OTEL_EXPORTER_OTLP_ENDPOINT: "http://someone:pa55word@127.0.0.1:1" });
-    const { service, api } = running;
-    const warnings = () => service.lines().filter(({ level }) => (level as number) >= 40);
-    await api.sessions.createSession({ sessionId: "s" });
-    await eventually("it is told", () => warnings().length === 1, 60_000);
-    await api.sessions.getSession({ sessionId: "s" });
+    const running = await start({
+      ...SOON,
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
+      OTEL_EXPORTER_OTLP_TIMEOUT: "500",
+    });
+    await running.api.sessions.createSession({ sessionId: "s" });
+    await eventually("it is told", () => warnings(running).length > 0, 60_000);
+    await running.api.sessions.getSession({ sessionId: "s" });
     await stop(running);
-    expect(warnings()).toMatchObject([{ level: 40, msg: expect.stringContaining("traces could not be exported") }]);
-    expect(service.output().stdout).not.toMatch(/pa55/);
-    expect(service.output().stderr).toBe("");
+    expect(warnings(running)).toMatchObject([{ level: 40, msg: expect.stringContaining("could not be exported") }]);
+    expect(running.service.output().stderr).toBe("");
+  });
+
+  it("or that refuses what it is sent, is told of once, and then only to who wants to know all", async () => {
+    const collector = await startCollector({ answer: 400 });
+    const running = await start({ ...tracedTo(collector), SESSIONS_LOG_LEVEL: "debug" });
+    const told = () => running.service.lines().filter(({ msg }) => /could not be exported/.test(msg));
+    for (const times of [1, 2, 3]) {
+      await running.api.sessions.listSessions({});
+      await eventually("it is told", () => told().length >= times);
+    }
+    await stop(running);
+    expect(told().map(({ level }) => level)).toEqual([
+      40,
+      ...told()
+        .slice(1)
+        .map(() => 20),
+    ]);
+  });
+
+  it("as it is not where the variables say, is told of without what they say in secret", async () => {
+    const running = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: "http://someone:pa55word@127.0.0.1:99999" });
+    expect(warnings(running)).toMatchObject([{ msg: expect.stringContaining("http://127.0.0.1:99999") }]);
+    await stop(running);
+    expect(running.service.output().stdout).not.toMatch(/pa55/);
   });
 
   it("does not keep the process from ending, nor does one that says nothing", async () => {
-    const silent = await startCollector({ answers: false });
+    const silent = await startCollector({ answer: undefined });
     const running = await start(tracedTo(silent));
     await running.api.sessions.createSession({ sessionId: "s" });
     await eventually("it has been spoken to", () => silent.requests.length > 0);

@@ -36,13 +36,13 @@ export interface CollectedSpan {
   readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
 }
 
-/** `answer: false`: one that takes what comes and says nothing. */
-export async function startCollector({ answers = true } = {}): Promise<Collector> {
+/** `answer` is the status that it answers with; undefined for one that takes what comes and says nothing. */
+export async function startCollector({ answer }: { answer: number | undefined } = { answer: 200 }): Promise<Collector> {
   const requests: { path: string; type: string | undefined; body: Buffer }[] = [];
   const server = createServer(async (request, response) => {
     const body = Buffer.concat(await request.toArray());
     requests.push({ path: request.url ?? "", type: request.headers["content-type"], body });
-    if (answers) response.writeHead(200, { "content-type": request.headers["content-type"] }).end("");
+    if (answer) response.writeHead(answer, { "content-type": request.headers["content-type"] }).end("");
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   onTestFinished(() => {
