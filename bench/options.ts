@@ -65,7 +65,7 @@ export const USAGE = `npm run bench -- [options]
   --seconds s   how long each side of a round takes (3)
   --workers n   SESSIONS_WORKERS of the service, with a connection of the load generator for each and more
   --profile dir a CPU profile of each process of the service goes there
-SESSIONS_* of the environment are handed on to the service.
+SESSIONS_* and OTEL_* of the environment are handed on to the service.
 `;
 
 /** Throws an Error that tells the user what is wrong. */

@@ -51,6 +51,20 @@ it("logs for people on a terminal, and as it is told anywhere", () => {
   expect(read({ SESSIONS_LOG_FORMAT: "pretty" }, false).logFormat).toBe("pretty");
 });
 
+it("traces calls where a variable of OpenTelemetry says where to, unless one says not to", () => {
+  const wanted = (env: Environment) => read(env).traces;
+  expect(wanted({ OTEL_TRACES_EXPORTER: "otlp" })).toBe(true);
+  expect(wanted({ OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318" })).toBe(true);
+  expect(wanted({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://collector:4318/v1/traces" })).toBe(true);
+  expect(wanted({ OTEL_TRACES_EXPORTER: "otlp", OTEL_SDK_DISABLED: "True" })).toBe(false);
+  expect(wanted({ OTEL_TRACES_EXPORTER: "none", OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318" })).toBe(false);
+  expect(wanted({ OTEL_TRACES_EXPORTER: "", OTEL_EXPORTER_OTLP_ENDPOINT: " " })).toBe(false);
+  expect(wanted({ OTEL_SERVICE_NAME: "memory", OTEL_RESOURCE_ATTRIBUTES: "a=b", OTEL_PROPAGATORS: "b3" })).toBe(false);
+  expect(wanted({ OTEL_METRICS_EXPORTER: "otlp", OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: "http://collector:4318" })).toBe(
+    false,
+  );
+});
+
 it("cannot be changed once it is read", () => {
   const config = read({}) as { memoryWindow: number };
   expect(() => {

@@ -39,7 +39,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const { uri, database, folder, env, workers, settings, profile } = options;
   const logFile = join(folder, `${database}-${++started}.log`);
   const log = openSync(logFile, "w");
-  const handedOn = Object.entries(env).filter(([name]) => name.startsWith("SESSIONS_"));
+  const handedOn = Object.entries(env).filter(([name]) => /^(SESSIONS|OTEL)_/.test(name));
   const flags = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
   const child: ChildProcess = spawn(process.execPath, ["--enable-source-maps", ...flags, MAIN], {
     env: {

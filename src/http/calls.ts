@@ -14,7 +14,7 @@ export interface Target {
 }
 
 /** What a room knows of a call that it is about to run. */
-export interface Particulars extends Pick<Incoming, "session" | "limitMs"> {
+export interface Particulars extends Pick<Incoming, "session" | "limitMs" | "protocol"> {
   /** Of its message, unpacked. */
   readonly bytes: number;
   readonly deadline?: number;
@@ -63,12 +63,14 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
     return arrived;
   };
 
-  const enter = (request: FastifyRequest, { session, limitMs, bytes, deadline }: Particulars): Incoming => {
+  const enter = (request: FastifyRequest, { protocol, session, limitMs, bytes, deadline }: Particulars): Incoming => {
     const { target, caller, requestId, arrival, reply } = arrivedOf(request);
     if (!arrival.enter(bytes)) throw new TurnedAway();
     arrival.complete();
     return {
       path: target.path,
+      protocol,
+      header: (name) => request.headers[name]?.toString(),
       caller,
       requestId,
       session,

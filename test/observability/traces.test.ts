@@ -5,7 +5,7 @@ import { describe, expect, inject, it } from "vitest";
 import { Role } from "../../gen/sessions/v1/key_service.js";
 import { type Api, connect, failure } from "../support/api.js";
 import { eventually, timed } from "../support/eventually.js";
-import { type CollectedSpan, type Collector, startCollector } from "../support/otlp-collector.js";
+import { type CollectedSpan, type Collector, startCollector, startGrpcCollector } from "../support/otlp-collector.js";
 import { startProxy } from "../support/proxy.js";
 import { runService, type ServiceProcess } from "../support/service-process.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
@@ -363,6 +363,16 @@ describe("the variables of OpenTelemetry", () => {
     for (const { path, type } of collector.requests) {
       expect([path, type]).toEqual(["/v1/traces", "application/x-protobuf"]);
     }
+  });
+
+  it("have it spoken over gRPC, too", async () => {
+    const collector = await startGrpcCollector();
+    const running = await start(tracedTo(collector, "grpc"));
+    const trace = newTrace();
+    await running.api.sessions.createSession({ sessionId: "s" }, trace);
+    const span = await collector.span(of(trace.traceId, "sessions.v1.SessionService/CreateSession"));
+    expect(span).toMatchObject({ kind: "SERVER", parentSpanId: trace.spanId });
+    await stop(running);
   });
 
   it("say who it is, whom to believe, and how much", async () => {

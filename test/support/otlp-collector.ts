@@ -2,10 +2,11 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { onTestFinished } from "vitest";
 import { eventually } from "./eventually.js";
 
-/** What collects traces by OTLP over HTTP, in JSON or in protobuf. */
+/** What collects traces by OTLP: over HTTP, in JSON or in protobuf, or over gRPC. */
 export interface Collector {
   readonly url: string;
   /** Those that have come so far. */
@@ -14,7 +15,7 @@ export interface Collector {
   span(what: (span: CollectedSpan) => boolean): Promise<CollectedSpan>;
   /** Of those who have sent something, each once. */
   resources(): readonly Record<string, unknown>[];
-  readonly requests: readonly { readonly path: string; readonly type: string | undefined; readonly body: Buffer }[];
+  readonly requests: readonly Request[];
 }
 
 export interface CollectedSpan {
@@ -38,7 +39,7 @@ export interface CollectedSpan {
 
 /** `answer` is the status that it answers with; undefined for one that takes what comes and says nothing. */
 export async function startCollector({ answer }: { answer: number | undefined } = { answer: 200 }): Promise<Collector> {
-  const requests: { path: string; type: string | undefined; body: Buffer }[] = [];
+  const requests: Request[] = [];
   const server = createServer(async (request, response) => {
     const body = Buffer.concat(await request.toArray());
     requests.push({ path: request.url ?? "", type: request.headers["content-type"], body });
@@ -49,11 +50,51 @@ export async function startCollector({ answer }: { answer: number | undefined } 
     server.closeAllConnections();
     server.close();
   });
+  return collector(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests);
+}
+
+export async function startGrpcCollector(): Promise<Collector> {
+  const requests: Request[] = [];
+  const server = new Server();
+  const path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+  const asItIs = (bytes: Buffer): Buffer => bytes;
+  const method = {
+    path,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: asItIs,
+    responseSerialize: asItIs,
+  };
+  server.addService(
+    { export: { ...method, requestDeserialize: asItIs, responseDeserialize: asItIs } },
+    {
+      export(call: { request: Buffer }, answer: (error: null, bytes: Buffer) => void) {
+        requests.push({ path, type: "application/grpc", body: call.request });
+        answer(null, Buffer.alloc(0));
+      },
+    },
+  );
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    );
+  });
+  onTestFinished(() => server.forceShutdown());
+  return collector(`http://127.0.0.1:${port}`, requests);
+}
+
+interface Request {
+  readonly path: string;
+  readonly type: string | undefined;
+  readonly body: Buffer;
+}
+
+function collector(url: string, requests: readonly Request[]): Collector {
   const batches = () =>
     requests.flatMap(({ type, body }) => (type === "application/json" ? fromJson(body) : fromProtobuf(body)));
   const spans = () => batches().flatMap((batch) => batch.spans);
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url,
     spans,
     span: (what) => eventually("a span comes", () => spans().find(what), 30_000),
     resources: () => [
