@@ -60,23 +60,22 @@ function startSdk(log: Logger): NodeSDK {
     metricReaders: [],
     logRecordProcessors: [],
   });
-  // Its own logger, which it sets when it is told a level, writes to the console.
   let isStarting = true;
-  const say = (message: string) => log.debug(withoutSecrets(message));
-  const warn = (message: string) => (isStarting ? log.warn(withoutSecrets(message)) : say(message));
+  let hasFailed = false;
+  // What it says of itself is no part of the call after which it happens to say it.
+  const debug = (message: string) => context.with(ROOT_CONTEXT, () => log.debug(withoutSecrets(message)));
+  const warn = (message: string) => context.with(ROOT_CONTEXT, () => log.warn(withoutSecrets(message)));
+  const complain = (message: string) => (isStarting ? warn(message) : debug(message));
+  // In place of its own, which writes to the console, and which it has set if it has been told a level.
   diag.setLogger(
-    { error: warn, warn, info: say, debug: say, verbose: () => {} },
+    { error: complain, warn: complain, info: debug, debug, verbose: () => {} },
     { logLevel: DiagLogLevel.INFO, suppressOverrideMessage: true },
   );
-  let hasFailed = false;
   core.setGlobalErrorHandler((error) => {
-    const cause = withoutSecrets(error instanceof Error ? error.message || error.name : String(error));
-    if (hasFailed) log.debug({ cause }, "traces could not be exported");
-    else
-      log.warn(
-        { cause },
-        "traces could not be exported; attempts go on, and further failures are told at the level debug",
-      );
+    const cause = error instanceof Error ? error.message || error.name : String(error);
+    const told = `traces could not be exported: ${cause}`;
+    if (hasFailed) debug(told);
+    else warn(`${told}; attempts go on, and the next failures are told at the level debug`);
     hasFailed = true;
   });
   sdk.start();

@@ -230,10 +230,14 @@ describe("what is done for a call", () => {
     }
     const place = (work: string, call: string) => `${work} (group) < ${work} < ${call}`;
     expect(new Set(seen.keys())).toEqual(new Set(kinds.map(({ work, call }) => place(work, call))));
-    expect(seen.get(place("read sessions", GET_SESSION))).toEqual(new Set(["find sessions"]));
-    expect(seen.get(place("read memories", GET_MEMORY))).toEqual(new Set(["find sessions", "find messages"]));
-    expect(seen.get(place("commit changes", ADD_MEMORY))).toContain("insert messages");
-    expect(seen.get(place("commit changes", ADD_MEMORY))).not.toContain("find sessions");
+    const commandsOf = (work: string, call: string) => [...(seen.get(place(work, call)) ?? [])];
+    expect(commandsOf("read sessions", GET_SESSION)).toEqual(["find sessions"]);
+    // What the process knows of the memories need not be read.
+    expect(commandsOf("read memories", GET_MEMORY).filter((name) => name !== "find messages")).toEqual([
+      "find sessions",
+    ]);
+    expect(commandsOf("commit changes", ADD_MEMORY)).toContain("insert messages");
+    expect(commandsOf("commit changes", ADD_MEMORY)).not.toContain("find sessions");
   });
 
   it("alone, in a group, is its own", async () => {
