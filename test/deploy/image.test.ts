@@ -87,6 +87,7 @@ describe.runIf(FOREIGN_CLIENTS)("the image", () => {
     expect(said).toBe("1000\n");
     const writable = ["find", "/app", "/usr", "(", "-user", "1000", "-o", "-perm", "-o+w", ")", "-not", "-type", "l"];
     expect(await inside(...writable)).toEqual({ code: 0, said: "" });
+    expect((await inside("sh", "-c", ": > /tmp/anything")).said).toContain("Read-only file system");
   });
 
   it("serves whoever has a key, on a disk that it cannot write to, and stops in order as the first process", async () => {
