@@ -12,15 +12,11 @@ const TIMEOUT_MS = 4_000;
 const path = process.argv[2] ?? "/healthz";
 const { SESSIONS_HTTP_LISTEN, SESSIONS_TLS_CERT_FILE, SESSIONS_TLS_KEY_FILE } = process.env;
 
-/** Whoever listens on all addresses is asked on this machine's own. */
-const OWN_ADDRESS = { "0.0.0.0": "127.0.0.1", "[::]": "[::1]" };
-
 function ask() {
-  const { hostname, port } = new URL(`http://${SESSIONS_HTTP_LISTEN ?? "127.0.0.1:8080"}`);
-  const isEncrypted = Boolean(SESSIONS_TLS_CERT_FILE && SESSIONS_TLS_KEY_FILE);
-  const url = `${isEncrypted ? "https" : "http"}://${OWN_ADDRESS[hostname] ?? hostname}:${port || 80}${path}`;
-  if (!isEncrypted) return overHttp(url);
-  return overHttps(url, {
+  // Of 0.0.0.0 and [::] Linux takes its own address.
+  const address = SESSIONS_HTTP_LISTEN ?? "127.0.0.1:8080";
+  if (!SESSIONS_TLS_CERT_FILE) return overHttp(new URL(path, `http://${address}`));
+  return overHttps(new URL(path, `https://${address}`), {
     // The certificate is for the name that others call the service by. Where they have to show one, it shows the same.
     rejectUnauthorized: false,
     cert: readFileSync(SESSIONS_TLS_CERT_FILE),
