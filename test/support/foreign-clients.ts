@@ -41,8 +41,8 @@ export async function python(): Promise<Program> {
   return (script, ...args) => run("python3", ["-c", script, ...args], { PYTHONPATH: folder });
 }
 
-/** A folder that is there whole or not at all. */
-async function kept(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
+/** A folder that is there whole or not at all, filled by whoever needs it first. */
+export async function kept(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
   const cache = join(homedir(), ".cache", "sessions-test-clients");
   const folder = join(cache, name);
   if (existsSync(folder)) return folder;
@@ -57,7 +57,8 @@ async function kept(name: string, fill: (folder: string) => Promise<void>): Prom
   return folder;
 }
 
-async function run(file: string, args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+/** Runs a program that may fail. */
+export async function run(file: string, args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
   try {
     return { code: 0, ...(await execute(file, args, { env: { ...process.env, ...env } })) };
   } catch (error) {
