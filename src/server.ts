@@ -20,7 +20,9 @@ import { createExecution } from "./calls/execution.js";
 import { type Operation, operationsOf } from "./calls/operations.js";
 import type { AuthSettings } from "./config/auth.js";
 import { idOf } from "./domain/keys.js";
-import { openHttpDoor } from "./http/server.js";
+import { createHttpCalls, type HttpCalls } from "./http/calls.js";
+import { openHttpDoor, type Room } from "./http/server.js";
+import { zepRoom } from "./http/zep/index.js";
 import { openGrpcDoor } from "./rpc/server.js";
 import { encodeMessages } from "./services/encode.js";
 import type { Services } from "./services/index.js";
@@ -59,6 +61,8 @@ export interface ServerDeps {
   readonly shutdownGraceMs: number;
   /** Where the HTTP side listens; undefined for nowhere. */
   readonly httpListen?: Address | undefined;
+  /** Whether it has the legacy API. */
+  readonly zepApi?: boolean;
   readonly limits: AdmissionLimits;
   /** How many calls a second one project may make of this process; undefined for as many as it likes. */
   readonly projectRate?: number | undefined;
@@ -199,9 +203,10 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     isWorker: deps.isWorker === true,
   });
   const doors: Door[] = [grpc];
+  const httpCalls = createHttpCalls({ authentication, admission, execution });
   let http: Door | undefined;
   try {
-    http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms: [] }));
+    http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms: roomsOf(deps, services, httpCalls) }));
     if (http) doors.push(http);
   } catch (error) {
     grpc.close();
@@ -247,6 +252,10 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       return stopped;
     },
   };
+}
+
+function roomsOf({ zepApi = true }: ServerDeps, services: Services, calls: HttpCalls): Room[] {
+  return zepApi ? [zepRoom({ services, calls })] : [];
 }
 
 function operationsIn({ session, memory, user, purge, key }: Services): Operation[] {

@@ -42,6 +42,26 @@ const METHODS: Readonly<Record<string, Readonly<Record<string, Role | "anybody">
     ListKeys: "admin",
     RevokeKey: "admin",
   },
+  // The legacy API. There whoever may write may delete users, and relies on their being gone.
+  "zep.v1": {
+    AddSession: "writer",
+    GetSession: "reader",
+    UpdateSession: "writer",
+    ListSessions: "reader",
+    AddMemory: "writer",
+    GetMemory: "reader",
+    DeleteMemory: "writer",
+    SearchMemory: "reader",
+    ListMessages: "reader",
+    GetMessage: "reader",
+    UpdateMessage: "writer",
+    AddUser: "writer",
+    GetUser: "reader",
+    UpdateUser: "writer",
+    DeleteUser: "writer",
+    ListUsers: "reader",
+    ListUserSessions: "reader",
+  },
   // Probes have no credentials.
   "grpc.health.v1.Health": {
     Check: "anybody",

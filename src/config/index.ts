@@ -15,6 +15,8 @@ export interface Config {
   readonly grpcListen: Address;
   /** Undefined: there is no HTTP side. */
   readonly httpListen: Address | undefined;
+  /** Whether the HTTP side has the legacy API. */
+  readonly zepApi: boolean;
   /** Undefined: no encryption. */
   readonly tls: TlsFiles | undefined;
   /** How long deleted things stay restorable. */
@@ -81,6 +83,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     dataDir: read("SESSIONS_DATA_DIR", ".data", nonEmpty),
     grpcListen,
     httpListen,
+    zepApi: read("SESSIONS_ZEP_API", "true", oneOf(["true", "false"])) === "true",
     tls: readTlsFiles(env, mistakes),
     retentionMs: read("SESSIONS_RETENTION", "30d", duration(0, MAX_DURATION_MS)),
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),

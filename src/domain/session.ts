@@ -74,10 +74,17 @@ export interface SessionUpdate {
   readonly user: string | undefined;
   /** The new metadata out of the current one; undefined to leave it. */
   readonly metadata: ((current: Uint8Array | undefined) => Pick<SessionRecord, "metadata" | "terms">) | undefined;
+  /** The epoch under which the update brings a deleted session back, without its memory; undefined where it does not. */
+  readonly undeleteUnder: string | undefined;
 }
 
 export function updateSession(state: SessionState, key: string, update: SessionUpdate): Decision<SessionRecord> {
-  const session = live(state, key);
+  const found = existing(state);
+  const undeleted =
+    update.undeleteUnder !== undefined && found?.deleted
+      ? revived(state, withoutMemory(found, update.undeleteUnder))
+      : undefined;
+  const session = undeleted?.session ?? live(state, key);
   checkEtag(session, update.etag, { session_id: idOf(key) });
   const moves = update.user !== undefined && update.user !== (session.user ?? "");
   const owner = moves && update.user ? liveUser(state.users, update.user) : undefined;
@@ -86,7 +93,8 @@ export function updateSession(state: SessionState, key: string, update: SessionU
     ...update.metadata?.(session.metadata),
     ...(moves && { user: owner?._id, userEpoch: owner?.epoch }),
   };
-  const users = moves ? [...uncounted(session, state.users), ...(owner ? [counted(owner, 1)] : [])] : [];
+  const left = moves && !undeleted ? uncounted(session, state.users) : [];
+  const users = moves ? [...left, ...(owner ? [counted(owner, 1)] : [])] : (undeleted?.users ?? []);
   return { result: after, session: after, users };
 }
 

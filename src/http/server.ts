@@ -38,6 +38,7 @@ export async function openHttpDoor({ host, port }: Address, { tls, rooms }: Http
     forceCloseConnections: "idle",
     // Ids are parts of paths: 256 code points of four bytes, each of which takes three characters.
     routerOptions: { maxParamLength: 256 * 4 * 3 },
+    frameworkErrors: (error, _request, reply) => void text(reply, error.statusCode ?? 400, NO_PATH),
   });
   app.setNotFoundHandler((_request, reply) => text(reply, 404, "There is nothing at this path."));
   for (const room of rooms) await app.register(async (instance) => room(instance));
@@ -58,6 +59,8 @@ export async function openHttpDoor({ host, port }: Address, { tls, rooms }: Http
     close: () => app.server.closeAllConnections(),
   };
 }
+
+const NO_PATH = "This is not a path: its percent-encoding is broken, or a part of it is longer than any id.";
 
 const HANDSHAKE = { handshakeTimeout: HANDSHAKE_MS };
 

@@ -86,7 +86,12 @@ export function createSessionService({ changes, sessions, users, purger, restore
       );
     },
 
-    async updateSession(request: api.UpdateSessionRequest, call: Call): Promise<api.UpdateSessionResponse> {
+    /** With `undelete`, a deleted session is live again with the update, without its memory. */
+    async updateSession(
+      request: api.UpdateSessionRequest,
+      call: Call,
+      { undelete = false } = {},
+    ): Promise<api.UpdateSessionResponse> {
       const { sessionId, userId, etag, metadataMode } = request;
       const checks = createChecks();
       checks.id("session_id", sessionId);
@@ -101,11 +106,12 @@ export function createSessionService({ changes, sessions, users, purger, restore
       const user = userId && keyOf(call.project, userId);
       const apply = metadataUpdate(request.metadata, metadataMode);
       const metadata = apply && ((current: Uint8Array | undefined) => stored(call.project, apply(current)));
+      const undeleteUnder = undelete ? newId() : undefined;
       const session = await changes.submit(call, {
         session: key,
-        users: (found) => (user === undefined ? [] : [found?.user, user]),
+        users: (found) => (user === undefined ? (undelete && found?.deleted ? [found.user] : []) : [found?.user, user]),
         namedUsers: [user],
-        decide: (state) => updateSession(state, key, { etag, user, metadata }),
+        decide: (state) => updateSession(state, key, { etag, user, metadata, undeleteUnder }),
       });
       return { session: toSession(session) };
     },

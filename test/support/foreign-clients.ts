@@ -14,6 +14,10 @@ export const FOREIGN_CLIENTS = process.env.SESSIONS_TEST_FOREIGN_CLIENTS === "tr
 const GRPCURL = "1.9.3";
 const GRPCIO = "1.85.1";
 
+/** The last of what speaks to the legacy Zep server, and the last history of LangChain's that is made of it, as far as they go together. */
+const ZEP_PYTHON = "1.5.0";
+const LANGCHAIN_COMMUNITY = "0.0.38";
+
 const execute = promisify(execFile);
 
 export interface Outcome {
@@ -34,9 +38,18 @@ export async function grpcurl(): Promise<Program> {
 }
 
 /** Runs a script's text with the grpc package. */
-export async function python(): Promise<Program> {
-  const folder = await kept(`grpcio-${GRPCIO}`, async (into) => {
-    await execute("python3", ["-m", "pip", "install", "--quiet", `--target=${into}`, `grpcio==${GRPCIO}`]);
+export const python = (): Promise<Program> => pythonWith(`grpcio==${GRPCIO}`);
+
+/** Runs a script's text with the Python SDK of the legacy Zep API. */
+export const zepPython = (): Promise<Program> => pythonWith(`zep-python==${ZEP_PYTHON}`);
+
+/** The same with LangChain's history that uses it. */
+export const zepLangchain = (): Promise<Program> =>
+  pythonWith(`langchain-community==${LANGCHAIN_COMMUNITY}`, `zep-python==${ZEP_PYTHON}`);
+
+async function pythonWith(...packages: string[]): Promise<Program> {
+  const folder = await kept(packages.join("-").replaceAll("==", "-"), async (into) => {
+    await execute("python3", ["-m", "pip", "install", "--quiet", `--target=${into}`, ...packages]);
   });
   return (script, ...args) => run("python3", ["-c", script, ...args], { PYTHONPATH: folder });
 }
