@@ -3,7 +3,9 @@ import type { Logger } from "pino";
 import { isLoopback } from "./config/auth.js";
 import { type Config, ConfigError, readConfig } from "./config/index.js";
 import { LocalMongoError, startLocalMongo } from "./local/index.js";
+import { metricsOfAllWorkers } from "./observability/all-workers.js";
 import { createLog } from "./observability/log.js";
+import { createProcessMetrics } from "./observability/process-metrics.js";
 import type { RunningTraces } from "./observability/traces.js";
 import { startServer } from "./server.js";
 import { openDatabase } from "./store/database.js";
@@ -105,7 +107,15 @@ async function serve(
 ): Promise<Ready> {
   const database = openDatabase({ uri, database: config.mongodbDatabase, traces });
   const server = await startServer(
-    { ...config, limits: config, database, log, isWorker: isWorker() },
+    {
+      ...config,
+      limits: config,
+      database,
+      log,
+      isWorker: isWorker(),
+      processMetrics: createProcessMetrics(),
+      metricsOfAll: isWorker() ? metricsOfAllWorkers : undefined,
+    },
     config.grpcListen,
   );
   ends.push(server.stop);

@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import type { Logger } from "pino";
+import type { Registry } from "prom-client";
 import { KeyServiceService } from "../gen/sessions/v1/key_service.js";
 import { MemoryServiceService } from "../gen/sessions/v1/memory_service.js";
 import { PurgeServiceService } from "../gen/sessions/v1/purge_service.js";
@@ -21,14 +22,18 @@ import { type Operation, operationsOf } from "./calls/operations.js";
 import type { AuthSettings } from "./config/auth.js";
 import { idOf } from "./domain/keys.js";
 import { createHttpCalls, type HttpCalls } from "./http/calls.js";
+import { healthRoom } from "./http/health.js";
+import { metricsRoom } from "./http/metrics.js";
 import { openHttpDoor, type Room } from "./http/server.js";
 import { zepRoom } from "./http/zep/index.js";
+import { type CallRecorder, CONTENT_TYPE, createMetrics, type Metrics } from "./observability/metrics.js";
 import { openGrpcDoor } from "./rpc/server.js";
 import { encodeMessages } from "./services/encode.js";
 import type { Services } from "./services/index.js";
 import { createKeyService } from "./services/key.js";
 import { createMemoryService } from "./services/memory.js";
 import { createPurgeService } from "./services/purge.js";
+import { watchPurgeLag } from "./services/purge-lag.js";
 import { createPurger } from "./services/purger.js";
 import { withinReach } from "./services/reach.js";
 import { createRestoreSession } from "./services/restoration.js";
@@ -72,6 +77,10 @@ export interface ServerDeps {
   readonly tls?: TlsFiles | undefined;
   /** Whether other processes listen on the same address. */
   readonly isWorker?: boolean;
+  /** Figures of the process, to be told with the service's own. */
+  readonly processMetrics?: Registry;
+  /** With several processes on one address: makes out of what tells of this one what tells of all. */
+  readonly metricsOfAll?: ((report: Metrics["report"]) => Metrics["text"]) | undefined;
 }
 
 export interface RunningServer {
@@ -121,26 +130,41 @@ const UNBOUNDED = new Set([
 export async function startServer(deps: ServerDeps, listen: Address): Promise<RunningServer> {
   const { database, log, retentionMs } = deps;
   const known = createKnownSessions({ memoryBytes: deps.cacheBytes, usualWindow: deps.memoryWindow }, encodeMessages);
+  const metrics = createMetrics({
+    version: ownVersion(),
+    methods: DEFINITIONS.flatMap((definition) =>
+      Object.values(definition).map(({ path, responseStream }) => ({ path, streams: responseStream })),
+    ),
+    figures: () => ({ requestBytes: admission.requestBytes, cache: known.size() }),
+    process: deps.processMetrics,
+  });
   const { changes, sessions, messages, memory, users } = withinReach({
-    changes: createGroupCommit((group) => applyChanges(database, known, group), database.traces),
-    sessions: createSessionReader(database),
+    changes: createGroupCommit(
+      (group) => applyChanges(database, known, group, metrics.store),
+      database.traces,
+      metrics.store,
+    ),
+    sessions: createSessionReader(database, metrics.store),
     messages: createMessageReader(database),
-    memory: createMemoryReader(database, known, encodeMessages),
+    memory: createMemoryReader(database, known, encodeMessages, metrics.store),
     users: createUserStore(database),
   });
   const keys = createKeyStore(database);
-  const retirement = createRetirement(database);
+  const retirement = createRetirement(database, metrics.store);
+  const work = createWork(database);
   const restoreSession = createRestoreSession({ changes, retirement });
   const purger = createPurger({
     changes,
     users,
     retirement,
-    work: createWork(database),
+    work,
     restoreSession,
     takeTurn: (holder) => takeLease(database, "purger", holder, deps.purgeIntervalMs),
     intervalMs: deps.purgeIntervalMs,
     onError: (err, message) => log.warn({ err }, message),
   });
+
+  const purgeLag = watchPurgeLag({ work, intervalMs: deps.purgeIntervalMs, onLag: metrics.purgeLagIs });
 
   const { now } = database;
   const services: Services = {
@@ -177,10 +201,12 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     isShared: deps.auth !== undefined,
     presence: createPresence(PLACES_MS),
     log,
+    onRefused: metrics.calls.refused,
   });
   const execution = createExecution({
     log,
     traces: database.traces,
+    observer: metrics.calls,
     stopStreams: stopStreams.signal,
     stopAll: stopAll.signal,
     chunkTurns: createTurns({ atATime: CHUNKS_AT_A_TIME }),
@@ -191,7 +217,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       unless: { presence: createPresence(TURNS_MS), modest: deps.limits.maxCalls * MODEST_PART },
     }),
   });
-  const authentication = authenticationOf(deps, keys);
+  const authentication = authenticationOf(deps, keys, metrics.calls.refused);
   const tls = deps.tls && (await followTls(deps.tls, log));
   const grpc = await openGrpcDoor(listen, {
     operations: operationsIn(services),
@@ -202,11 +228,21 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     tls,
     isWorker: deps.isWorker === true,
   });
+  let isServing = false;
+  const setServing = (serving: boolean): void => {
+    isServing = serving;
+    grpc.setServing(serving);
+  };
   const doors: Door[] = [grpc];
   const httpCalls = createHttpCalls({ authentication, admission, execution });
   let http: Door | undefined;
   try {
-    http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms: roomsOf(deps, services, httpCalls) }));
+    const rooms = [
+      healthRoom({ isServing: () => isServing }),
+      metricsRoom({ figures: deps.metricsOfAll?.(metrics.report) ?? metrics.text, contentType: CONTENT_TYPE }),
+      ...roomsOf(deps, services, httpCalls),
+    ];
+    http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms }));
     if (http) doors.push(http);
   } catch (error) {
     grpc.close();
@@ -215,24 +251,27 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const watch = watchDatabase(database, {
     onReachable() {
       purger.start();
-      grpc.setServing(true);
+      purgeLag.start();
+      metrics.databaseIs("reachable");
+      setServing(true);
       log.info("the database is reachable");
     },
     onIndexConflict({ collection, index, found }) {
       log.warn({ collection, index, found }, "an index is not the one that this version needs: it is built anew");
     },
     onUnreachable(error) {
-      grpc.setServing(false);
+      metrics.databaseIs("unreachable");
+      setServing(false);
       log.warn({ cause: String(error) }, "the database is not reachable; calls are answered UNAVAILABLE until it is");
     },
   });
 
   const stop = async (): Promise<void> => {
     const watching = watch.stop();
-    grpc.setServing(false);
+    setServing(false);
     stopStreams.abort();
     const drained = Promise.all(doors.map((door) => door.drain()));
-    const done = Promise.all([drained, purger.stop()]).then(() => changes.close());
+    const done = Promise.all([drained, purger.stop(), purgeLag.stop()]).then(() => changes.close());
     if (!(await settles(done, deps.shutdownGraceMs))) {
       stopAll.abort();
       await settles(drained, LAST_ANSWERS_MS);
@@ -258,6 +297,14 @@ function roomsOf({ zepApi = true }: ServerDeps, services: Services, calls: HttpC
   return zepApi ? [zepRoom({ services, calls })] : [];
 }
 
+const DEFINITIONS = [
+  SessionServiceService,
+  MemoryServiceService,
+  UserServiceService,
+  PurgeServiceService,
+  KeyServiceService,
+];
+
 function operationsIn({ session, memory, user, purge, key }: Services): Operation[] {
   return [
     ...operationsOf(SessionServiceService, session, UNBOUNDED),
@@ -268,7 +315,11 @@ function operationsIn({ session, memory, user, purge, key }: Services): Operatio
   ];
 }
 
-function authenticationOf({ auth, database, log, limits }: ServerDeps, keys: KeyStore): Authentication {
+function authenticationOf(
+  { auth, database, log, limits }: ServerDeps,
+  keys: KeyStore,
+  onRefused: CallRecorder["refused"],
+): Authentication {
   if (!auth) return OPEN_TO_ALL;
   return createAuthentication({
     authenticate: createAuthenticator({
@@ -280,7 +331,13 @@ function authenticationOf({ auth, database, log, limits }: ServerDeps, keys: Key
     roleFor,
     maxWaiting: limits.maxCalls,
     log,
+    onRefused,
   });
+}
+
+function ownVersion(): string {
+  const { version } = createRequire(import.meta.url)("#package") as { version: string };
+  return version;
 }
 
 /** Named in package.json, because sources and build results lie at different depths. */

@@ -1,5 +1,6 @@
 import cluster, { type Worker } from "node:cluster";
 import type { Logger } from "pino";
+import { shareMetricsOfWorkers } from "./observability/all-workers.js";
 
 /** Several processes that serve one address, for a machine with several cores: the first one starts them and minds them. */
 export interface Workers {
@@ -17,12 +18,18 @@ export interface Ready {
   readonly database: string;
 }
 
+/** What workers tell besides is about metrics. */
+interface Message {
+  readonly ready?: Ready;
+}
+
 /** How long after its end a worker is replaced: one that cannot start must not be started without pause. */
 const PAUSE_MS = 1_000;
 
 /** `env` is added to this process's own environment. */
 export function startWorkers(count: number, env: Readonly<Record<string, string>>, log: Logger): Workers {
   const running = new Set<Worker>();
+  shareMetricsOfWorkers();
   let stopping = false;
 
   const start = (): Promise<Ready> =>
@@ -30,7 +37,8 @@ export function startWorkers(count: number, env: Readonly<Record<string, string>
       const worker = cluster.fork(env);
       let isReady = false;
       running.add(worker);
-      worker.once("message", (ready: Ready) => {
+      worker.on("message", ({ ready }: Message) => {
+        if (!ready) return;
         isReady = true;
         resolve(ready);
       });
@@ -82,6 +90,6 @@ export function isWorker(): boolean {
 
 /** Tells the process that started this one, if this is a worker. Whether it is. */
 export function tellReady(ready: Ready): boolean {
-  if (cluster.isWorker) process.send?.(ready);
+  if (cluster.isWorker) process.send?.({ ready } satisfies Message);
   return cluster.isWorker;
 }

@@ -1,6 +1,7 @@
 import type { Call } from "../domain/call.js";
 import type { Traces } from "../domain/traces.js";
 import { type Choice, createGroups, type Outcome } from "./groups.js";
+import { type StoreObserver, UNOBSERVED } from "./observer.js";
 import { needsExtras, type SessionChange } from "./transaction.js";
 
 /**
@@ -38,6 +39,7 @@ interface Entry {
 export function createGroupCommit(
   apply: (group: readonly SessionChange<unknown>[]) => Promise<Outcome<unknown>[]>,
   traces?: Traces,
+  observer: StoreObserver = UNOBSERVED,
 ): GroupCommit {
   const groups = createGroups<Entry>(
     {
@@ -45,6 +47,7 @@ export function createGroupCommit(
       maxInFlight: MAX_GROUPS_IN_FLIGHT,
       choose: nextGroup,
       run: (group) => apply(group.map(({ change }) => change)),
+      onEnd: (calls, seconds) => observer.groupEnded("commit", calls, seconds),
     },
     traces,
   );

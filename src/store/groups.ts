@@ -33,6 +33,8 @@ export interface GroupRules<Work> {
    * done for one of them alone is run as its own.
    */
   run(group: readonly Work[], asOwn: AsOwn<Work>): Promise<readonly (Outcome<unknown> | Promise<Outcome<unknown>>)[]>;
+  /** A group of so many works has ended, or has outcomes that are still to come. */
+  onEnd(works: number, seconds: number): void;
 }
 
 type AsOwn<Work> = <T>(work: Work, act: () => T) => T;
@@ -117,7 +119,9 @@ export function createGroups<Work extends { readonly call: Call }>(
     const underWay = runTogether(group, waiters)
       .catch((error: unknown) => group.map(() => ({ error })))
       .then((outcomes) => {
-        usualMs += (Math.min(performance.now() - started, LONG_MS) - usualMs) / 8;
+        const ms = performance.now() - started;
+        usualMs += (Math.min(ms, LONG_MS) - usualMs) / 8;
+        rules.onEnd(group.length, ms / 1000);
         lookSoon();
         return Promise.all(
           group.map(async (work, index) => {

@@ -15,6 +15,7 @@ const MAX_KEYS = 128;
 export function createKeyRead<T>(
   { name, traces }: { readonly name: string; readonly traces: Traces | undefined },
   read: (keys: readonly string[], bound: { maxTimeMS: number }) => Promise<ReadonlyMap<string, T>>,
+  onGroupEnd: (calls: number, seconds: number) => void = () => {},
 ): KeyRead<T> {
   const groups = createGroups<{ call: Call; key: string }>(
     {
@@ -25,6 +26,7 @@ export function createKeyRead<T>(
         const found = await read([...new Set(group.map(({ key }) => key))], boundedForAll(group));
         return group.map(({ key }) => ({ result: found.get(key) }));
       },
+      onEnd: onGroupEnd,
     },
     traces,
   );

@@ -11,6 +11,7 @@ import { MAX_READS_IN_FLIGHT } from "./key-reads.js";
 import { type EncodeMessages, extended, type KnownMemory, newest, reaches, type Window } from "./known/memory.js";
 import type { KnownSessions } from "./known/sessions.js";
 import { LIVE, memoryOf } from "./messages.js";
+import { type CacheOutcome, type StoreObserver, UNOBSERVED } from "./observer.js";
 import { findRaw, type Raw, type RawDocument } from "./raw.js";
 import { isVisible } from "./sessions.js";
 
@@ -46,7 +47,12 @@ const MAX_READS = 128;
 /** What all reads of a group may ask the database for. One batch has room for them, when they are not unusually long. */
 const MAX_MESSAGES = 1000;
 
-export function createMemoryReader(database: Database, known: KnownSessions, encode: EncodeMessages): MemoryReader {
+export function createMemoryReader(
+  database: Database,
+  known: KnownSessions,
+  encode: EncodeMessages,
+  observer: StoreObserver = UNOBSERVED,
+): MemoryReader {
   const groups = createGroups<Read>(
     {
       name: "read memories",
@@ -56,6 +62,7 @@ export function createMemoryReader(database: Database, known: KnownSessions, enc
         const outcomes = await readTogether(group);
         return group.map((read, index) => outcomes[index] ?? outcomeOf(asOwn(read, () => readAlone(read))));
       },
+      onEnd: (calls, seconds) => observer.groupEnded("memory_read", calls, seconds),
     },
     database.traces,
   );
@@ -93,9 +100,12 @@ export function createMemoryReader(database: Database, known: KnownSessions, enc
         if (!session) known.forget(query.session);
         else windows.set(query.session, [...(windows.get(query.session) ?? []), windowOf(session, query)]);
       }
-      const memories = [...live].map(([key, session]) =>
-        knownPart(known.memory(key), session, windows.get(key) as Window[]),
-      );
+      const memories = [...live].map(([key, session]) => {
+        const kept = known.memory(key);
+        const part = knownPart(kept, session, windows.get(key) as Window[]);
+        observer.cacheAsked("memory", outcomeFor(kept, part), 1);
+        return part;
+      });
       const complete = await completed(memories, options);
 
       return group.map(({ query }) => {
@@ -206,6 +216,13 @@ function knownPart(kept: KnownMemory | undefined, session: Raw<SessionRecord>, w
   const isOfUse =
     isStored && kept.to >= from && (kept.from <= from || windows.every((window) => reaches(kept, window)));
   return { session, memory: isOfUse ? kept : unknown(session, from) };
+}
+
+/** What was kept of a memory was of use, for all that was asked or for a part of it; or not any more; or nothing was. */
+function outcomeFor(kept: KnownMemory | undefined, { session, memory }: KnownPart): CacheOutcome {
+  if (kept === undefined) return "miss";
+  if (memory !== kept) return "stale";
+  return memory.to === session.lastSequence ? "hit" : "partial";
 }
 
 /** A memory of which nothing is known behind a sequence. */

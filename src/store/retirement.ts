@@ -4,6 +4,7 @@ import type { MessageRecord, RetiredEpoch, SessionRecord, UserRecord, UserTask }
 import { unclaimed } from "../domain/session.js";
 import type { Database } from "./database.js";
 import { OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
+import { type StoreObserver, UNOBSERVED } from "./observer.js";
 import { transaction } from "./transaction.js";
 
 /**
@@ -33,7 +34,7 @@ const BATCH = 1000;
 /** A restoration that takes longer than this has been abandoned, by a crash say, or will have to begin again. */
 const CLAIM_MS = 60_000;
 
-export function createRetirement(database: Database): Retirement {
+export function createRetirement(database: Database, observer: StoreObserver = UNOBSERVED): Retirement {
   const { sessions, messages, users } = database;
 
   /**
@@ -101,7 +102,10 @@ export function createRetirement(database: Database): Retirement {
       if (found?.purging && condemned.length === retired.length) {
         const unchanged = { _id: session, purging: true as const, retired: found.retired ?? { $exists: false } };
         const { deletedCount } = await translated(() => sessions.deleteOne(unchanged));
-        if (deletedCount === 1) return erased;
+        if (deletedCount === 1) {
+          observer.erased("sessions", 1);
+          return erased;
+        }
       }
       const isDone = ({ task, epoch }: RetiredEpoch): boolean =>
         task === "erase" && condemned.some((entry) => entry.epoch === epoch);
@@ -145,7 +149,8 @@ export function createRetirement(database: Database): Retirement {
       }),
     eraseUser: (user, { kind, epoch }) =>
       translated(async () => {
-        await users.deleteOne({ _id: user, "task.kind": kind, "task.epoch": epoch });
+        const { deletedCount } = await users.deleteOne({ _id: user, "task.kind": kind, "task.epoch": epoch });
+        observer.erased("users", deletedCount);
       }),
   };
 
@@ -157,6 +162,7 @@ export function createRetirement(database: Database): Retirement {
       if (found.length === 0) return erased;
       const { deletedCount } = await translated(() => messages.deleteMany({ ...batch, ...filter }));
       erased += deletedCount;
+      observer.erased("messages", deletedCount);
       if (found.length < BATCH) return erased;
     }
   }

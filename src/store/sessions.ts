@@ -6,6 +6,7 @@ import { bounded, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
 import { createKeyRead } from "./key-reads.js";
 import type { MemoryKey } from "./messages.js";
+import { type StoreObserver, UNOBSERVED } from "./observer.js";
 import { afterTime, readRawPage } from "./paging.js";
 import { findRaw, type Raw, type RawDocument } from "./raw.js";
 
@@ -51,10 +52,12 @@ export function isVisible(
 /** What can be large and is no part of a session's own answer. */
 const AS_ANSWERED = { summary: 0, terms: 0, retired: 0 };
 
-export function createSessionReader(database: Database): SessionReader {
+export function createSessionReader(database: Database, observer: StoreObserver = UNOBSERVED): SessionReader {
   const { sessions } = database;
-  const readOne = createKeyRead({ name: "read sessions", traces: database.traces }, (keys, bound) =>
-    readMany(database, keys, bound),
+  const readOne = createKeyRead(
+    { name: "read sessions", traces: database.traces },
+    (keys, bound) => readMany(database, keys, bound),
+    (calls, seconds) => observer.groupEnded("session_read", calls, seconds),
   );
   return {
     async get(call, key, showDeleted = false) {

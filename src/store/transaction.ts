@@ -16,6 +16,7 @@ import {
 import type { Outcome } from "./groups.js";
 import { isAsKnown, setIfAsKnown } from "./known/assumption.js";
 import type { KnownSessions } from "./known/sessions.js";
+import { type StoreObserver, UNOBSERVED } from "./observer.js";
 
 /** One call's change of one session: what has to be read for its decision, and the decision. */
 export interface SessionChange<T> {
@@ -56,21 +57,28 @@ export async function applyChanges(
   database: Database,
   knownSessions: KnownSessions,
   group: readonly SessionChange<unknown>[],
+  observer: StoreObserver = UNOBSERVED,
 ): Promise<Outcome<unknown>[]> {
   const giveUpAt = Date.now() + OPERATION_TIMEOUT_MS;
-  const known = assumptions(knownSessions, group);
+  const added = addedTo(group);
+  const known = assumptions(knownSessions, added);
   let assumed = known;
+  let wrong: readonly string[] = [];
   let thorough = false;
   for (let attempt = 1; ; attempt++) {
     try {
       const { outcomes, left } = await transaction(database, giveUpAt, async (tx) => {
         const work = await read(database, tx, group, thorough, assumed);
-        if (assumed !== known) distrustWrong(knownSessions, known, work.read());
+        if (assumed !== known) wrong = wrongOf(known, work.read());
+        for (const key of wrong) knownSessions.distrust(key);
         const outcomes = group.map((change) => work.decide(change));
         await work.write(tx);
         return { outcomes, left: work.left() };
       });
       for (const { session, added } of left) knownSessions.learn(session, added);
+      observer.cacheAsked("state", "hit", known.size - wrong.length);
+      observer.cacheAsked("state", "stale", wrong.length);
+      observer.cacheAsked("state", "miss", added.size - known.size);
       return outcomes;
     } catch (error) {
       // Nobody can tell what a transaction that failed has left.
@@ -83,12 +91,12 @@ export async function applyChanges(
   }
 }
 
-function distrustWrong(
-  knownSessions: KnownSessions,
+/** The sessions that were not as they were known. */
+function wrongOf(
   known: ReadonlyMap<string, SessionRecord>,
   found: ReadonlyMap<string, SessionRecord>,
-): void {
-  for (const [key, session] of known) if (!isAsKnown(session, found.get(key))) knownSessions.distrust(key);
+): readonly string[] {
+  return [...known].flatMap(([key, session]) => (isAsKnown(session, found.get(key)) ? [] : [key]));
 }
 
 /** Thrown when what is known of a session turns out not to be so, or does not do for a decision: it has to be read. */
@@ -96,15 +104,17 @@ class AssumptionFailed extends Error {}
 
 const NOTHING: ReadonlyMap<string, SessionRecord> = new Map();
 
-/** The sessions that need not be read, as they are known. */
-function assumptions(
-  known: KnownSessions,
-  group: readonly SessionChange<unknown>[],
-): ReadonlyMap<string, SessionRecord> {
+/** The sessions that are only added to. */
+function addedTo(group: readonly SessionChange<unknown>[]): ReadonlySet<string> {
   const read = new Set(group.filter(({ adds }) => !adds).map(({ session }) => session));
+  return new Set(group.map(({ session }) => session).filter((session) => !read.has(session)));
+}
+
+/** Those of the sessions that need not be read, as they are known. */
+function assumptions(known: KnownSessions, sessions: ReadonlySet<string>): ReadonlyMap<string, SessionRecord> {
   return new Map(
-    group.flatMap(({ session }): [string, SessionRecord][] => {
-      const record = read.has(session) ? undefined : known.state(session);
+    [...sessions].flatMap((session): [string, SessionRecord][] => {
+      const record = known.state(session);
       return record ? [[session, record]] : [];
     }),
   );

@@ -3,7 +3,7 @@ import type { Call } from "../domain/call.js";
 import { keyRange } from "../domain/keys.js";
 import type { UserRecord } from "../domain/records.js";
 import { type Database, databaseTime } from "./database.js";
-import { translated } from "./driver-errors.js";
+import { OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
 
 /** Finds what the purger has to do. What is found may have changed by the time it is taken in hand. */
 export interface Work {
@@ -22,11 +22,16 @@ export interface Work {
   usersDue(now: Date): AsyncIterable<string>;
   sessionsDeleted(project: string, upTo: Date): AsyncIterable<string>;
   usersDeleted(project: string, upTo: Date): AsyncIterable<string>;
+  /** How long ago the oldest thing that is not gone yet was due, in milliseconds; 0 when nothing is. */
+  lag(): Promise<number>;
   /** How much of a project was deleted up to this time and is still there. */
   countDeleted(call: Call, upTo: Date): Promise<{ sessions: number; messages: number; users: number }>;
 }
 
 const BATCH = 200;
+
+/** Of how many sessions whose messages have not got their time yet it is looked when that is. */
+const UNMARKED_LOOKED_AT = 100;
 
 export function createWork(database: Database): Work {
   const { sessions, messages, users } = database;
@@ -53,6 +58,36 @@ export function createWork(database: Database): Work {
     sessionsDeleted: (project, upTo) =>
       sessionKeys({ project, deleteTime: { $lte: upTo }, purging: { $exists: false } }),
     usersDeleted: (project, upTo) => userKeys({ project, deleteTime: { $lte: upTo } }),
+    async lag() {
+      const now = database.now();
+      const bound = { limit: 1, maxTimeMS: OPERATION_TIMEOUT_MS };
+      const [session, user, message, unmarked] = await translated(() =>
+        Promise.all([
+          sessions.find({ purgeTime: { $lte: now } }, { ...bound, ...oldestBy("purgeTime") }).next(),
+          users.find({ purgeTime: { $lte: now } }, { ...bound, ...oldestBy("purgeTime") }).next(),
+          messages.find({ expireAt: { $lte: now } }, { ...bound, ...oldestBy("expireAt") }).next(),
+          sessions
+            .find(
+              { retired: { $exists: true }, "retired.task": "mark" },
+              {
+                ...bound,
+                limit: UNMARKED_LOOKED_AT,
+                projection: { _id: 0, "retired.purgeTime": 1, "retired.task": 1 },
+              },
+            )
+            .toArray(),
+        ]),
+      );
+      const times = [
+        session?.purgeTime,
+        user?.purgeTime,
+        message?.expireAt,
+        ...unmarked
+          .flatMap(({ retired = [] }) => retired.filter(({ task }) => task === "mark"))
+          .map((entry) => entry.purgeTime),
+      ];
+      return Math.max(0, ...times.flatMap((time) => (time ? [now.getTime() - time.getTime()] : [])));
+    },
     async countDeleted({ project, signal }, upTo) {
       const goners = new Set<string>();
       let messageCount = 0;
@@ -76,6 +111,9 @@ export function createWork(database: Database): Work {
 async function* keys(cursor: FindCursor<WithId<{ _id: string }>>): AsyncGenerator<string> {
   for await (const { _id } of each(cursor)) yield _id;
 }
+
+/** The index alone answers it. */
+const oldestBy = (time: string) => ({ sort: { [time]: 1 as const }, projection: { _id: 0, [time]: 1 } });
 
 /** A cursor's documents; leaving the loop closes the cursor. */
 async function* each<R>(cursor: AbstractCursor<R>): AsyncGenerator<R> {

@@ -10,6 +10,7 @@ import {
 import { createClient } from "../../src/client/index.js";
 import { failure } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
+import { hold } from "../support/hold.js";
 import { frame, rawClient } from "../support/raw-grpc.js";
 import { LIMITS, startService, type TestService } from "../support/service.js";
 import { healthClient } from "../support/standard-clients.js";
@@ -29,22 +30,11 @@ afterAll(() => service.stop());
 
 const REFUSED = { code: "RESOURCE_EXHAUSTED", reason: "OVERLOADED", retryDelayMs: expect.any(Number) };
 
-/** Holds the session's document, so that whatever changes the session has to wait. */
-async function hold(sessionId: string): Promise<() => Promise<void>> {
-  const session = service.database.client.startSession();
-  session.startTransaction();
-  await service.database.sessions.updateOne({ _id: `default/${sessionId}` }, { $set: { version: 99 } }, { session });
-  return async () => {
-    await session.abortTransaction();
-    await session.endSession();
-  };
-}
-
 describe("more than a process takes on", () => {
   it("is refused at once, what was taken is finished, and then there is room again", async () => {
     const ids = Array.from({ length: MAX_CALLS }, (_, index) => `held-${index}`);
     for (const sessionId of ids) await service.sessions.createSession({ sessionId });
-    const releases = await Promise.all(ids.map(hold));
+    const releases = await Promise.all(ids.map((id) => hold(service.database, id)));
     const taken = ids.map((sessionId) => service.memory.addMemory({ sessionId, messages: [{}] }));
     const refused = await eventually("one more is refused", () =>
       service.sessions.getSession({ sessionId: "nobody" }).then(
@@ -105,7 +95,7 @@ describe("more than a process takes on", () => {
 
   it("counts the bytes of requests", async () => {
     await service.sessions.createSession({ sessionId: "large" });
-    const release = await hold("large");
+    const release = await hold(service.database, "large");
     const outcomes = [1, 2, 3].map(() => service.memory.addMemory({ sessionId: "large", messages: SEVEN_MIB }));
     const refused = await Promise.any(outcomes.map((outcome) => failure(outcome)));
     expect(refused).toMatchObject({ ...REFUSED, metadata: { limited: "request bytes", max: String(16 * MIB) } });

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createKeyStore } from "../../src/store/keys.js";
+import { createWork } from "../../src/store/work.js";
 import type { Api } from "../support/api.js";
 import { createTestPurger } from "../support/purger.js";
 import { type Explainer, LONG, RETENTION_MS, startExplainer } from "./explainer.js";
@@ -53,6 +54,7 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
   },
   "a look-up of a key": () => createKeyStore(explainer.monitored).find("no hash"),
   "PurgeDeleted as a dry run": () => api.purge.purgeDeleted({ olderThan: { seconds: 0, nanos: 0 }, dryRun: true }),
+  "a look at how far erasure is behind": () => createWork(explainer.monitored).lag(),
   "a pass of the purger": () => createTestPurger(explainer.monitored, RETENTION_MS * 2).pass(),
   PurgeDeleted: async () => {
     await api.sessions.deleteSession({ sessionId: "session-7" });

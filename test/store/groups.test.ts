@@ -33,6 +33,7 @@ beforeEach(() => {
     name: "work",
     maxInFlight: 4,
     choose: (waiting) => ({ group: waiting.slice(0, MAX_WORKS), isFull: waiting.length >= MAX_WORKS }),
+    onEnd() {},
     run: (group) =>
       new Promise((resolve) => {
         const names = group.map(({ name }) => name);

@@ -14,7 +14,7 @@ export interface ServiceProcess {
   /** The lines of its log so far, which is JSON. */
   lines(): LogLine[];
   /** The line that says that it can be called, and where. */
-  ready(): Promise<LogLine & { readonly grpc: string; readonly database: string }>;
+  ready(): Promise<LogLine & { readonly grpc: string; readonly http: string; readonly database: string }>;
   line(msg: string | RegExp): Promise<LogLine>;
   readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
   kill(signal: NodeJS.Signals): void;

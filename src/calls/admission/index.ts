@@ -45,6 +45,8 @@ export interface Admission {
    * it is to be answered with the error, and nothing else is to be done for it. `leave` has to follow in any case.
    */
   begin(call: Arriving, turnAway: (error: SessionsError) => void): Arrival;
+  /** Bytes of the requests of all calls in flight. */
+  readonly requestBytes: number;
 }
 
 export interface Arriving {
@@ -99,6 +101,9 @@ export function createAdmission({
   let held = 0;
 
   return {
+    get requestBytes() {
+      return room.total;
+    },
     begin({ path, streams, principal }, turnAway) {
       const { project } = principal;
       const kind = streams ? "streams" : "calls";

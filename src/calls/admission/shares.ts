@@ -9,6 +9,8 @@ export interface Shares {
   /** Takes it, if it fits. The answer is whether it did. */
   take(project: string, amount: number, projects: number): boolean;
   give(project: string, amount: number): void;
+  /** How much all of them hold. */
+  readonly total: number;
 }
 
 export interface ShareRules {
@@ -34,6 +36,9 @@ export function createShares({ max, atLeast, kept }: ShareRules): Shares {
   };
 
   return {
+    get total() {
+      return total;
+    },
     fits,
     take(project, amount, projects) {
       if (!fits(project, amount, projects)) return false;

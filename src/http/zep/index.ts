@@ -137,9 +137,14 @@ function incomingOf({ params, query, body, raw }: FastifyRequest): Incoming {
 
 const NOTHING = new Uint8Array();
 
-function particularsOf({ url }: Route, { ids, body }: Incoming, limitMs: number): Particulars {
+function particularsOf({ method, url }: Route, { ids, body }: Incoming, limitMs: number): Particulars {
   const session = url.startsWith("/sessions/") ? ids.id.slice(0, 256) : undefined;
-  return { session, limitMs, bytes: body.length };
+  const protocol = {
+    method,
+    route: `${PREFIX}${url}`,
+    status: (code: string) => (code === "OK" ? 200 : statusOf(code as Failure["answer"]["code"])),
+  };
+  return { protocol, session, limitMs, bytes: body.length };
 }
 
 /** Errors are a line of text for people. */

@@ -23,6 +23,8 @@ export interface KnownSessions {
   distrust(key: string): void;
   /** For sessions that are gone. */
   forget(key: string): void;
+  /** How many sessions are known, and about what their memories take. */
+  size(): { readonly sessions: number; readonly bytes: number };
 }
 
 export interface KnownLimits {
@@ -134,6 +136,7 @@ export function createKnownSessions({ memoryBytes, usualWindow }: KnownLimits, e
       if (distrusted.size > MAX_BARE_SESSIONS && oldest !== undefined) distrusted.delete(oldest);
     },
     forget: (key) => void remove(key),
+    size: () => ({ sessions: all.size, bytes }),
   };
 }
 

@@ -1,0 +1,284 @@
+import { Counter, Gauge, type MetricObjectWithValues, type MetricValue, Registry } from "prom-client";
+import { QuickHistogram } from "./histogram.js";
+
+/**
+ * What operators look at, as Prometheus wants it. What happens at every call is counted in plain numbers and handed over when somebody
+ * asks; so are figures that stand elsewhere anyway. Values of labels are few and known from the start: never ids, projects or users.
+ */
+export interface Metrics {
+  readonly calls: CallRecorder;
+  readonly store: StoreRecorder;
+  databaseIs(state: "reachable" | "unreachable"): void;
+  purgeLagIs(ms: number): void;
+  /** In Prometheus' text format. */
+  text(): Promise<string>;
+  /** For putting together with those of other processes, see {@link textOfAll}. */
+  report(): Promise<Report>;
+}
+
+/** A path is that of a method in the HTTP/2 sense, `/package.Service/Method`, whether there is such a method or not. */
+export interface CallRecorder {
+  began(path: string): void;
+  /** `code` is the name of a gRPC status. */
+  ended(path: string, code: string, seconds: number): void;
+  /** One that neither began nor ends. */
+  refused(path: string, error: Refusal & { readonly code: string }): void;
+}
+
+/** What a caller is told: one of the reasons of the API, and what there was too much of. */
+interface Refusal {
+  readonly reason: string;
+  readonly metadata: { readonly limited?: string };
+}
+
+export interface StoreRecorder {
+  groupEnded(kind: (typeof GROUPS)[number], calls: number, seconds: number): void;
+  cacheAsked(of: (typeof CACHES)[number], outcome: (typeof OUTCOMES)[number], times: number): void;
+  erased(kind: (typeof ERASED)[number], count: number): void;
+}
+
+/** The type of the text. */
+export const CONTENT_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
+
+export type Report = readonly MetricObjectWithValues<MetricValue<string>>[];
+
+export interface MetricsOptions {
+  readonly version: string;
+  readonly methods: readonly { readonly path: string; readonly streams: boolean }[];
+  /** Asked for at each look. */
+  readonly figures: () => Figures;
+  /** Figures of the process, see process-metrics.ts, where it serves nothing else. */
+  readonly process?: Registry | undefined;
+}
+
+export interface Figures {
+  readonly requestBytes: number;
+  readonly cache: { readonly sessions: number; readonly bytes: number };
+}
+
+const GROUPS = ["commit", "memory_read", "session_read"] as const;
+const CACHES = ["memory", "state"] as const;
+const OUTCOMES = ["hit", "partial", "stale", "miss"] as const;
+const ERASED = ["sessions", "messages", "users"] as const;
+/** What callers are most often told; other refusals appear when they happen. */
+const REFUSALS: readonly Refusal[] = [
+  ...["calls", "streams", "request bytes"].map((limited) => ({ reason: "OVERLOADED", metadata: { limited } })),
+  { reason: "RATE_LIMITED", metadata: {} },
+  { reason: "UNAUTHENTICATED", metadata: {} },
+  { reason: "PERMISSION_DENIED", metadata: {} },
+];
+const KINDS = ["calls", "streams"] as const;
+
+/** What calls of paths that are no method's are counted as: anybody can make up as many as they like. */
+const UNKNOWN = "unknown";
+
+const CALL_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+/** Streams last as long as their readers take. */
+const STREAM_SECONDS = [0.01, 0.1, 1, 10, 60, 300, 1800];
+const GROUP_SIZES = [1, 2, 4, 8, 16, 32, 64, 128];
+
+export function createMetrics({ version, methods, figures, process }: MetricsOptions): Metrics {
+  const own = new Registry();
+  const registers = [own];
+
+  const gauge = (name: string, help: string, more: Partial<ConstructorParameters<typeof Gauge>[0]> = {}) =>
+    new Gauge({ name, help, registers, ...more });
+
+  gauge("sessions_build_info", "Always 1, with the version of the service.", {
+    labelNames: ["version"],
+    aggregator: "first",
+  }).set({ version }, 1);
+
+  const databaseReachable = gauge("sessions_database_reachable", "1 while the database answers, else 0.", {
+    aggregator: "min",
+  });
+  const purgeLag = gauge(
+    "sessions_purge_lag_seconds",
+    "For how long the oldest session, user or message has been due for erasure that is not erased yet; 0 if none is.",
+    { aggregator: "max" },
+  );
+  gauge("sessions_request_in_flight_bytes", "Bytes of the requests of all calls in flight.", {
+    collect() {
+      this.set(figures().requestBytes);
+    },
+  });
+  gauge("sessions_cache_bytes", "What the messages take that are kept to answer GetMemory.", {
+    collect() {
+      this.set(figures().cache.bytes);
+    },
+  });
+  gauge("sessions_cache_sessions", "Sessions of which something is kept in memory.", {
+    collect() {
+      this.set(figures().cache.sessions);
+    },
+  });
+
+  const calls = callRecorder(own, methods);
+  const store = storeRecorder(own);
+  // Of what is in them now.
+  const registry = process ? Registry.merge([own, process]) : own;
+  return {
+    calls,
+    store,
+    databaseIs: (state) => databaseReachable.set(state === "reachable" ? 1 : 0),
+    purgeLagIs: (ms) => purgeLag.set(ms / 1000),
+    text: () => registry.metrics(),
+    report: () => registry.getMetricsAsJSON(),
+  };
+}
+
+function callRecorder(registry: Registry, methods: MetricsOptions["methods"]): CallRecorder {
+  const count = counter(registry, {
+    name: "sessions_calls_total",
+    help: "Calls that have been answered, refusals among them, by method and gRPC code.",
+    labelNames: ["method", "code"],
+  });
+  const durations = {
+    calls: new QuickHistogram({
+      name: "sessions_call_duration_seconds",
+      help: "How long calls took, streams aside.",
+      label: "method",
+      buckets: CALL_SECONDS,
+      registry,
+    }),
+    streams: new QuickHistogram({
+      name: "sessions_stream_duration_seconds",
+      help: "How long streams took, readers included.",
+      label: "method",
+      buckets: STREAM_SECONDS,
+      registry,
+    }),
+  };
+  const countRefused = counter(registry, {
+    name: "sessions_calls_refused_total",
+    help: "Calls that were turned away before anything was done for them, by the reason that their callers were told.",
+    labelNames: ["reason", "limited"],
+  });
+
+  const inFlight = { calls: 0, streams: 0 };
+  new Gauge({
+    name: "sessions_calls_in_flight",
+    help: "Calls and streams in flight.",
+    labelNames: ["kind"],
+    registers: [registry],
+    collect() {
+      for (const kind of KINDS) this.set({ kind }, inFlight[kind]);
+    },
+  });
+
+  const figuresOf = (method: string, kind: (typeof KINDS)[number]) => ({
+    kind,
+    method,
+    byCode: new Map([["OK", count({ method, code: "OK" })]]),
+    duration: durations[kind].series({ method }),
+  });
+  const byPath = new Map(
+    methods.map(({ path, streams }) => [path, figuresOf(path.slice(1), streams ? "streams" : "calls")]),
+  );
+  const unknown = figuresOf(UNKNOWN, "calls");
+  const refused = new Map<string, Count>();
+  const countRefusal = ({ reason, metadata: { limited = "" } }: Refusal, times: number): void => {
+    const key = `${reason} ${limited}`;
+    const counted = refused.get(key) ?? countRefused({ reason, limited });
+    refused.set(key, counted);
+    counted.value += times;
+  };
+  for (const refusal of REFUSALS) countRefusal(refusal, 0);
+
+  const countCode = ({ method, byCode }: typeof unknown, code: string): void => {
+    let counted = byCode.get(code);
+    if (!counted) {
+      counted = count({ method, code });
+      byCode.set(code, counted);
+    }
+    counted.value += 1;
+  };
+
+  return {
+    began(path) {
+      inFlight[(byPath.get(path) ?? unknown).kind] += 1;
+    },
+    ended(path, code, seconds) {
+      const figures = byPath.get(path) ?? unknown;
+      inFlight[figures.kind] -= 1;
+      countCode(figures, code);
+      figures.duration.observe(seconds);
+    },
+    refused(path, error) {
+      countCode(byPath.get(path) ?? unknown, error.code);
+      countRefusal(error, 1);
+    },
+  };
+}
+
+function storeRecorder(registry: Registry): StoreRecorder {
+  const size = new QuickHistogram({
+    name: "sessions_group_calls",
+    help: "How many calls went to the database together.",
+    label: "kind",
+    buckets: GROUP_SIZES,
+    registry,
+  });
+  const duration = new QuickHistogram({
+    name: "sessions_group_duration_seconds",
+    help: "How long calls that went together were at the database.",
+    label: "kind",
+    buckets: CALL_SECONDS,
+    registry,
+  });
+  const countAsked = counter(registry, {
+    name: "sessions_cache_requests_total",
+    help: "What was kept of a session when it was wanted: its newest messages, for GetMemory, or its state, for adding to it.",
+    labelNames: ["cache", "outcome"],
+  });
+  const countErased = counter(registry, {
+    name: "sessions_purged_total",
+    help: "What this service has erased; what the database's TTL indexes erase is not in it.",
+    labelNames: ["kind"],
+  });
+
+  const groups = forEach(GROUPS, (kind) => ({ size: size.series({ kind }), duration: duration.series({ kind }) }));
+  const asked = forEach(CACHES, (cache) => forEach(OUTCOMES, (outcome) => countAsked({ cache, outcome })));
+  const erased = forEach(ERASED, (kind) => countErased({ kind }));
+  return {
+    groupEnded(kind, calls, seconds) {
+      groups[kind].size.observe(calls);
+      groups[kind].duration.observe(seconds);
+    },
+    cacheAsked(cache, outcome, times) {
+      asked[cache][outcome].value += times;
+    },
+    erased(kind, count) {
+      erased[kind].value += count;
+    },
+  };
+}
+
+interface Count {
+  value: number;
+}
+
+/** A counter whose series are plain numbers until somebody looks: to count is to add one. */
+function counter(
+  registry: Registry,
+  options: { name: string; help: string; labelNames: readonly string[] },
+): (labels: Readonly<Record<string, string>>) => Count {
+  const series: { readonly labels: Readonly<Record<string, string>>; value: number }[] = [];
+  new Counter({
+    ...options,
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { labels, value } of series) this.inc(labels, value);
+    },
+  });
+  return (labels) => {
+    const count = { labels, value: 0 };
+    series.push(count);
+    return count;
+  };
+}
+
+function forEach<K extends string, V>(keys: readonly K[], make: (key: K) => V): Record<K, V> {
+  return Object.fromEntries(keys.map((key) => [key, make(key)])) as Record<K, V>;
+}
