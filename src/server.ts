@@ -20,6 +20,9 @@ import { createExecution } from "./calls/execution.js";
 import { type Operation, operationsOf } from "./calls/operations.js";
 import type { AuthSettings } from "./config/auth.js";
 import { idOf } from "./domain/keys.js";
+import { createHttpCalls } from "./http/calls.js";
+import { addConnect } from "./http/connect/index.js";
+import { type Origins, openToPages } from "./http/cors.js";
 import { openHttpDoor } from "./http/server.js";
 import { openGrpcDoor } from "./rpc/server.js";
 import { encodeMessages } from "./services/encode.js";
@@ -59,6 +62,8 @@ export interface ServerDeps {
   readonly shutdownGraceMs: number;
   /** Where the HTTP side listens; undefined for nowhere. */
   readonly httpListen?: Address | undefined;
+  /** Whose web pages may call the HTTP side. Default: nobody's. */
+  readonly corsOrigins?: Origins;
   readonly limits: AdmissionLimits;
   /** How many calls a second one project may make of this process; undefined for as many as it likes. */
   readonly projectRate?: number | undefined;
@@ -189,8 +194,15 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   });
   const authentication = authenticationOf(deps, keys);
   const tls = deps.tls && (await followTls(deps.tls, log));
+  const operations = operationsIn(services);
+  const calls = createHttpCalls({ authentication, admission, execution });
+  const rooms = [
+    openToPages(deps.corsOrigins ?? [], [
+      (app) => addConnect(app, { operations, descriptors: descriptors(), calls, log }),
+    ]),
+  ];
   const grpc = await openGrpcDoor(listen, {
-    operations: operationsIn(services),
+    operations,
     descriptors: descriptors(),
     authentication,
     admission,
@@ -201,7 +213,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const doors: Door[] = [grpc];
   let http: Door | undefined;
   try {
-    http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms: [] }));
+    http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms }));
     if (http) doors.push(http);
   } catch (error) {
     grpc.close();

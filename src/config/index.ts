@@ -15,6 +15,8 @@ export interface Config {
   readonly grpcListen: Address;
   /** Undefined: there is no HTTP side. */
   readonly httpListen: Address | undefined;
+  /** Whose web pages may call the HTTP side: those of these origins, or anybody's. */
+  readonly corsOrigins: "*" | readonly string[];
   /** Undefined: no encryption. */
   readonly tls: TlsFiles | undefined;
   /** How long deleted things stay restorable. */
@@ -81,6 +83,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     dataDir: read("SESSIONS_DATA_DIR", ".data", nonEmpty),
     grpcListen,
     httpListen,
+    corsOrigins: read("SESSIONS_CORS_ORIGINS", "", origins),
     tls: readTlsFiles(env, mistakes),
     retentionMs: read("SESSIONS_RETENTION", "30d", duration(0, MAX_DURATION_MS)),
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
@@ -134,6 +137,21 @@ function address(text: string): Address {
   const [, host, port] = /^(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+):(\d{1,5})$/.exec(text) ?? [];
   if (!host || !port || Number(port) > 65_535) throw new Error("an address is host:port, such as 127.0.0.1:50051.");
   return { host, port: Number(port) };
+}
+
+function origins(text: string): "*" | readonly string[] {
+  if (text === "*") return "*";
+  const all = text === "" ? [] : text.split(",").map((part) => part.trim());
+  const wrong = all.find((part) => !isOrigin(part));
+  if (wrong === undefined) return all;
+  throw new Error(
+    `${JSON.stringify(wrong)} is no origin: https://app.example.com,http://localhost:3000, say, or * for all.`,
+  );
+}
+
+/** As browsers send it: what is written in another way would never be the same. */
+function isOrigin(text: string): boolean {
+  return /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 }
 
 function wholeNumber(min: number, max: number): (text: string) => number {

@@ -25,9 +25,7 @@ export function fieldsOf(message: DescMessage): Fields {
   const all = message.fields.map((desc): Field => ({ desc, part: partOf(desc) }));
   const fields = {
     byNumber: new Map(all.map((field) => [field.desc.number, field])),
-    byName: new Map(
-      all.flatMap((field) => [[field.desc.name, field] as const, [field.desc.jsonName, field] as const]),
-    ),
+    byName: new Map(all.flatMap((field) => [[field.desc.name, field] as const, [field.desc.jsonName, field] as const])),
   };
   known.set(message, fields);
   return fields;

@@ -2,9 +2,11 @@ import { type DescMessage, fromJson, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { invalidFields, type Violation } from "../../domain/errors.js";
 import { isObject, type JsonObject, type JsonValue, setKey } from "../../domain/json.js";
-import { MAX_MESSAGES_PER_CALL } from "../../domain/limits.js";
-import { encodeStruct } from "../../domain/struct.js";
+import { MAX_MESSAGES_PER_CALL, MAX_REQUEST_BYTES } from "../../domain/limits.js";
+import { depthOf } from "../../domain/metadata.js";
+import { DEPTH_LIMIT, encodeStruct } from "../../domain/struct.js";
 import { metadataFault } from "../../services/checks.js";
+import { sentence, tooLarge } from "./faults.js";
 import { type Field, fieldsOf } from "./fields.js";
 
 /**
@@ -15,12 +17,25 @@ import { type Field, fieldsOf } from "./fields.js";
  * and a newer client must not believe that a field was heeded which this version does not know.
  */
 export function* fromJsonBytes(message: DescMessage, body: Uint8Array): Generator<void, Uint8Array> {
-  const faults: Violation[] = [];
-  const writer = new BinaryWriter();
-  yield* writeMessage(writer, message, parse(body), "", faults);
-  if (faults.length > 0) throw invalidFields(faults);
-  return writer.finish();
+  const out: Out = { writer: new BinaryWriter(), faults: [], isLarge: body.length > LARGE_BYTES };
+  yield* writeMessage(out, message, parse(body), "");
+  if (out.faults.length > 0) throw invalidFields(out.faults);
+  const bytes = out.writer.finish();
+  if (bytes.length > MAX_REQUEST_BYTES) throw tooLarge();
+  return bytes;
 }
+
+interface Out {
+  readonly writer: BinaryWriter;
+  readonly faults: Violation[];
+  readonly isLarge: boolean;
+}
+
+/**
+ * Metadata that is not fit is judged with the rest of the request, where that is small. As protobuf it can be five times as large,
+ * and of a large request none that will be refused anyway is to be turned into that.
+ */
+const LARGE_BYTES = 1024 * 1024;
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
@@ -39,12 +54,12 @@ function parse(body: Uint8Array): JsonValue {
 }
 
 function* writeMessage(
-  writer: BinaryWriter,
+  out: Out,
   message: DescMessage,
   value: JsonValue | undefined,
   path: string,
-  faults: Violation[],
 ): Generator<void, void> {
+  const { writer, faults, isLarge } = out;
   const fail = (field: string, description: string): void => {
     faults.push({ field: field || "request", description });
   };
@@ -76,12 +91,12 @@ function* writeMessage(
   for (const [{ desc, part }, child] of parts) {
     const childPath = within(path, desc.name);
     if (part.kind === "struct") {
-      const fault = structFault(child);
+      const fault = structFault(child, isLarge);
       if (fault) fail(childPath, fault);
       else writer.tag(desc.number, WireType.LengthDelimited).bytes(encodeStruct(child as JsonObject));
     } else if (part.kind === "message") {
       writer.tag(desc.number, WireType.LengthDelimited).fork();
-      yield* writeMessage(writer, part.message, child, childPath, faults);
+      yield* writeMessage(out, part.message, child, childPath);
       writer.join();
     } else if (part.kind === "messages") {
       if (!Array.isArray(child)) {
@@ -90,7 +105,7 @@ function* writeMessage(
       }
       for (const [n, element] of child.entries()) {
         writer.tag(desc.number, WireType.LengthDelimited).fork();
-        yield* writeMessage(writer, part.message, element, `${childPath}[${n}]`, faults);
+        yield* writeMessage(out, part.message, element, `${childPath}[${n}]`);
         writer.join();
         yield;
       }
@@ -127,12 +142,14 @@ function writePlain(
 /** What the library has against a value, without where it was: the path says that. */
 function faultOf(error: unknown): string {
   const why = (error instanceof Error ? error.message : String(error)).replace(/^.* from JSON: /s, "");
-  return `${why.charAt(0).toUpperCase()}${shortened(why.slice(1))}.`;
+  return sentence(shortened(why));
 }
 
-function structFault(value: JsonValue): string | undefined {
+function structFault(value: JsonValue, isLarge: boolean): string | undefined {
   if (!isObject(value)) return `Not a JSON object: ${shown(value)}.`;
-  return metadataFault(value) ?? (isWellFormed(value) ? undefined : "Half a surrogate pair is no text.");
+  const isDeep = depthOf(value, DEPTH_LIMIT + 1) > DEPTH_LIMIT;
+  const fault = isLarge || isDeep ? metadataFault(value) : undefined;
+  return fault ?? (isWellFormed(value) ? undefined : "Half a surrogate pair is no text.");
 }
 
 /** Whether all of its text can be UTF-8. */

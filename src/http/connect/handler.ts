@@ -12,9 +12,10 @@ import type { Decoded } from "../../calls/decoding.js";
 import { Failure } from "../../calls/execution.js";
 import { type Operation, sessionOf } from "../../calls/operations.js";
 import type { HttpCalls, Particulars } from "../calls.js";
-import { badRequest, capital, readMessage } from "./body.js";
+import { readMessage } from "./body.js";
 import { CONNECT_JSON, type Dialect, dialectOf, inEnvelope, whole } from "./dialects.js";
 import { connectError } from "./errors.js";
+import { badRequest, sentence } from "./faults.js";
 import { fromJsonBytes } from "./from-json.js";
 import { inSlices } from "./in-slices.js";
 import { toJsonBytes } from "./to-json.js";
@@ -33,7 +34,11 @@ export const FASTIFY_REQUEST = createContextKey<FastifyRequest | undefined>(unde
  * answer what they find wrong by themselves, without the details that our errors have and past the log, and they would have every
  * message go through objects of its own.
  */
-export function handlerOf(operation: Operation, method: DescMethod, { calls, registry }: HandlerOptions): UniversalHandler {
+export function handlerOf(
+  operation: Operation,
+  method: DescMethod,
+  { calls, registry }: HandlerOptions,
+): UniversalHandler {
   const { path, streams, limitMs } = operation;
 
   const handle = async (universal: UniversalServerRequest): Promise<UniversalServerResponse> => {
@@ -61,7 +66,9 @@ export function handlerOf(operation: Operation, method: DescMethod, { calls, reg
     } catch (error) {
       if (!(error instanceof Failure)) throw nobodyToAnswer();
       const { status, contentType, body } = (dialect ?? CONNECT_JSON).refusal(connectError(error.answer, registry));
-      return whole(isPost(universal) ? (dialect ? status : UNSUPPORTED_MEDIA_TYPE) : METHOD_NOT_ALLOWED, contentType, [body]);
+      return whole(isPost(universal) ? (dialect ? status : UNSUPPORTED_MEDIA_TYPE) : METHOD_NOT_ALLOWED, contentType, [
+        body,
+      ]);
     }
   };
 
@@ -92,15 +99,14 @@ export function handlerOf(operation: Operation, method: DescMethod, { calls, reg
       },
     );
     if (!hasBegun) await done;
-    done
-      .then(
-        () => dialect.end(),
-        ({ answer }: Failure) => dialect.end(connectError(answer, registry)),
-      )
-      .then((end) => {
-        body.write(end).catch(() => {});
-        body.close();
-      });
+    const end = (last: Uint8Array): void => {
+      body.write(last).catch(() => {});
+      body.close();
+    };
+    done.then(
+      () => end(dialect.end()),
+      ({ answer }: Failure) => end(dialect.end(connectError(answer, registry))),
+    );
     return dialect.stream(body);
   };
 
@@ -121,7 +127,7 @@ interface Received {
   readonly timeoutMs?: number | undefined;
 }
 
-/** Reads a request to its end, whatever is wrong with it. */
+/** Reads a request, whatever is wrong with it. */
 async function received(
   universal: UniversalServerRequest,
   operation: Operation,
@@ -133,11 +139,11 @@ async function received(
     if (!isPost(universal)) return { fault: badRequest("A call is a POST.") };
     if (!dialect) return { fault: badRequest(wrongContentType(universal, operation)) };
     const { timeoutMs, error } = dialect.timeoutMs(universal.header.get(dialect.headers.timeout));
-    if (error) return { fault: badRequest(`${capital(error.rawMessage)}.`) };
+    if (error) return { fault: badRequest(sentence(error.rawMessage)) };
     const message = operation.decode(dialect.isJson ? await inSlices(fromJsonBytes(method.input, bytes)) : bytes);
     return { message: { ...message, bytes: Math.max(message.bytes, bytes.length) }, timeoutMs };
   } catch (fault) {
-    if (universal.signal.aborted || requestOf(universal).raw.destroyed) throw nobodyToAnswer();
+    if (universal.signal.aborted || requestOf(universal).raw.errored) throw nobodyToAnswer();
     return { fault };
   }
 }

@@ -9,10 +9,10 @@ import { toAnswer } from "../../calls/answer.js";
 import { requestIdOf } from "../../calls/execution.js";
 import type { Operation } from "../../calls/operations.js";
 import { unimplemented } from "../../domain/errors.js";
-import type { HttpCalls } from "../calls.js";
-import { badRequest } from "./body.js";
+import { type HttpCalls, TurnedAway } from "../calls.js";
 import { CONNECT_JSON, dialectOf } from "./dialects.js";
 import { connectError } from "./errors.js";
+import { badRequest } from "./faults.js";
 import { FASTIFY_REQUEST, handlerOf } from "./handler.js";
 
 export interface ConnectOptions {
@@ -41,13 +41,16 @@ export async function addConnect(
     await calls.arrive(request, reply, targetOf(request));
   });
   app.setErrorHandler((error: FastifyError, request, reply) => {
+    if (error instanceof TurnedAway) return reply.hijack();
     const requestId = String(reply.getHeader("x-request-id") ?? requestIdOf(request.headers["x-request-id"]));
     const dialect = dialectOf(request.headers["content-type"] ?? "", targetOf(request).streams) ?? CONNECT_JSON;
     const answer = toAnswer(isOfFastify(error) ? badRequest(`${error.message}.`) : error, requestId);
     if (answer.code === "INTERNAL") log.error({ err: error, request_id: requestId }, "call failed");
     const { status, contentType, body } = dialect.refusal(connectError(answer, registry));
-    if (!request.raw.complete) reply.header("connection", "close");
-    return reply.code(answer.code === "UNIMPLEMENTED" ? 404 : status).type(contentType).send(Buffer.from(body));
+    return reply
+      .code(answer.code === "UNIMPLEMENTED" ? 404 : status)
+      .type(contentType)
+      .send(Buffer.from(body));
   });
   app.all("/sessions.v1.:service/:method", (request) => {
     throw unimplemented(`There is no method ${request.url.slice(1)}.`);

@@ -12,7 +12,8 @@ export function* toJsonBytes(message: DescMessage, bytes: Uint8Array): Generator
 
 function* writeMessage(out: Text, message: DescMessage, bytes: Uint8Array): Generator<void, void> {
   const { plain, parts } = takeApart(message, bytes);
-  const own = plain.length === 0 ? "{" : JSON.stringify(toJson(message, fromBinary(message, joined(plain)))).slice(0, -1);
+  const own =
+    plain.length === 0 ? "{" : JSON.stringify(toJson(message, fromBinary(message, joined(plain)))).slice(0, -1);
   out.write(own);
   let separator = own === "{" ? "" : ",";
   for (const [{ desc, part }, values] of parts) {
