@@ -44,11 +44,13 @@ export async function addConnect(
     if (error instanceof TurnedAway) return reply.hijack();
     const requestId = String(reply.getHeader("x-request-id") ?? requestIdOf(request.headers["x-request-id"]));
     const dialect = dialectOf(request.headers["content-type"] ?? "", targetOf(request).streams) ?? CONNECT_JSON;
-    const answer = toAnswer(isOfFastify(error) ? badRequest(`${error.message}.`) : error, requestId);
+    const statusOfFastify = fastifyStatus(error);
+    const answer = toAnswer(statusOfFastify ? badRequest(`${error.message}.`) : error, requestId);
     if (answer.code === "INTERNAL") log.error({ err: error, request_id: requestId }, "call failed");
     const { status, contentType, body } = dialect.refusal(connectError(answer, registry));
+    const isUnknown = answer.code === "UNIMPLEMENTED";
     return reply
-      .code(answer.code === "UNIMPLEMENTED" ? 404 : status)
+      .code(statusOfFastify ?? (isUnknown ? 404 : status))
       .type(contentType)
       .send(Buffer.from(body));
   });
@@ -66,9 +68,9 @@ export async function addConnect(
   });
 }
 
-/** What fastify itself finds wrong with a request. */
-function isOfFastify({ code = "", statusCode = 500 }: FastifyError): boolean {
-  return code.startsWith("FST_") && statusCode < 500;
+/** Undefined when it is not fastify itself that has found something wrong with a request. */
+function fastifyStatus({ code = "", statusCode = 500 }: FastifyError): number | undefined {
+  return code.startsWith("FST_") && statusCode < 500 ? statusCode : undefined;
 }
 
 function registryOf(descriptors: readonly URL[]): FileRegistry {
