@@ -151,7 +151,7 @@ function origins(text: string): "*" | readonly string[] {
 
 /** As browsers send it: what is written in another way would never be the same. */
 function isOrigin(text: string): boolean {
-  return /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
+  return /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 }
 
 function wholeNumber(min: number, max: number): (text: string) => number {
