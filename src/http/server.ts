@@ -36,6 +36,8 @@ export async function openHttpDoor({ host, port }: Address, { tls, rooms }: Http
         : createServer(options, handler);
     },
     forceCloseConnections: "idle",
+    // What does not even come to a room.
+    frameworkErrors: (_error, _request, reply) => void text(reply, 400, "This is not a valid path."),
     // Ids are parts of paths: 256 code points of four bytes, each of which takes three characters.
     routerOptions: { maxParamLength: 256 * 4 * 3 },
   });

@@ -44,7 +44,7 @@ export function handlerOf(
   const handle = async (universal: UniversalServerRequest): Promise<UniversalServerResponse> => {
     const began = Date.now();
     const request = requestOf(universal);
-    const dialect = dialectOf(universal.header.get("content-type") ?? "", streams);
+    const dialect = isPost(universal) ? dialectOf(universal.header.get("content-type") ?? "", streams) : undefined;
     const { message, fault, timeoutMs } = await received(universal, operation, method, dialect);
     const particulars: Particulars = {
       bytes: message?.bytes ?? 0,
@@ -66,9 +66,8 @@ export function handlerOf(
     } catch (error) {
       if (!(error instanceof Failure)) throw nobodyToAnswer();
       const { status, contentType, body } = (dialect ?? CONNECT_JSON).refusal(connectError(error.answer, registry));
-      return whole(isPost(universal) ? (dialect ? status : UNSUPPORTED_MEDIA_TYPE) : METHOD_NOT_ALLOWED, contentType, [
-        body,
-      ]);
+      const otherwise = isPost(universal) ? UNSUPPORTED_MEDIA_TYPE : METHOD_NOT_ALLOWED;
+      return whole(dialect ? status : otherwise, contentType, [body]);
     }
   };
 

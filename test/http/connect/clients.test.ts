@@ -2,9 +2,8 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { describe, expect, it } from "vitest";
 import { failure } from "../../support/api.js";
-import { call, callEncoded, connectFailure, TRANSPORTS } from "../../support/connect-clients.js";
+import { call, connectFailure, TRANSPORTS } from "../../support/connect-clients.js";
 import { newId, texts } from "../../support/contract.js";
-import { callAny, EVERY_METHOD } from "../../support/every-method.js";
 import { startHttpService } from "../../support/http-service.js";
 
 const SESSIONS = "/sessions.v1.SessionService";
@@ -76,19 +75,6 @@ describe.each(Object.entries(TRANSPORTS))("%s", (name, transportTo) => {
     }
   });
 
-  it("has every method, with the answer that gRPC gives", async () => {
-    const service = await startHttpService();
-    const transport = transportTo(service.url);
-    for (const method of EVERY_METHOD) {
-      const { path } = method;
-      const bytes = method.request();
-      const overHttp = await outcomeOf(callEncoded(transport, path, bytes), connectFailure);
-      const overGrpc = await outcomeOf(callAny(service.client, { ...method, request: () => bytes }), failure);
-      // What changes something is done by the first, and found done by the second.
-      expect(KINDS[overHttp] ?? overHttp, path).toBe(KINDS[overGrpc] ?? overGrpc);
-    }
-  });
-
   it("keeps a deadline, however far away, and is told of one that has passed", async () => {
     const service = await startHttpService();
     const transport = transportTo(service.url);
@@ -106,16 +92,3 @@ describe.each(Object.entries(TRANSPORTS))("%s", (name, transportTo) => {
     expect(passed).toMatchObject({ code: "DEADLINE_EXCEEDED", reason: "DEADLINE_EXCEEDED" });
   });
 });
-
-async function outcomeOf(
-  outcome: Promise<unknown>,
-  failureOf: (outcome: Promise<unknown>) => Promise<{ code: string }>,
-): Promise<string> {
-  return outcome.then(
-    () => "OK",
-    async () => (await failureOf(outcome)).code,
-  );
-}
-
-/** A call that has been made already. */
-const KINDS: Readonly<Record<string, string>> = { OK: "done", ALREADY_EXISTS: "done" };
