@@ -21,10 +21,12 @@ import { createExecution } from "./calls/execution.js";
 import { type Operation, operationsOf } from "./calls/operations.js";
 import type { AuthSettings } from "./config/auth.js";
 import { idOf } from "./domain/keys.js";
-import { createHttpCalls, type HttpCalls } from "./http/calls.js";
+import { createHttpCalls } from "./http/calls.js";
+import { addConnect } from "./http/connect/index.js";
+import { type Origins, openToPages } from "./http/cors.js";
 import { healthRoom } from "./http/health.js";
 import { metricsRoom } from "./http/metrics.js";
-import { openHttpDoor, type Room } from "./http/server.js";
+import { openHttpDoor } from "./http/server.js";
 import { zepRoom } from "./http/zep/index.js";
 import { type CallRecorder, CONTENT_TYPE, createMetrics, type Metrics } from "./observability/metrics.js";
 import { openGrpcDoor } from "./rpc/server.js";
@@ -68,6 +70,8 @@ export interface ServerDeps {
   readonly httpListen?: Address | undefined;
   /** Whether it has the legacy API. */
   readonly zepApi?: boolean;
+  /** Whose web pages may call the HTTP side. Default: nobody's. */
+  readonly corsOrigins?: Origins;
   readonly limits: AdmissionLimits;
   /** How many calls a second one project may make of this process; undefined for as many as it likes. */
   readonly projectRate?: number | undefined;
@@ -219,8 +223,9 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   });
   const authentication = authenticationOf(deps, keys, metrics.calls.refused);
   const tls = deps.tls && (await followTls(deps.tls, log));
+  const operations = operationsIn(services);
   const grpc = await openGrpcDoor(listen, {
-    operations: operationsIn(services),
+    operations,
     descriptors: descriptors(),
     authentication,
     admission,
@@ -234,13 +239,16 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     grpc.setServing(serving);
   };
   const doors: Door[] = [grpc];
-  const httpCalls = createHttpCalls({ authentication, admission, execution });
   let http: Door | undefined;
   try {
+    const calls = createHttpCalls({ authentication, admission, execution });
     const rooms = [
-      healthRoom({ isServing: () => isServing }),
       metricsRoom({ figures: deps.metricsOfAll?.(metrics.report) ?? metrics.text, contentType: CONTENT_TYPE }),
-      ...roomsOf(deps, services, httpCalls),
+      openToPages(deps.corsOrigins ?? [], [
+        healthRoom({ isServing: () => isServing }),
+        (app) => addConnect(app, { operations, descriptors: descriptors(), calls, log }),
+        ...(deps.zepApi === false ? [] : [zepRoom({ services, calls })]),
+      ]),
     ];
     http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms }));
     if (http) doors.push(http);
@@ -291,10 +299,6 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       return stopped;
     },
   };
-}
-
-function roomsOf({ zepApi = true }: ServerDeps, services: Services, calls: HttpCalls): Room[] {
-  return zepApi ? [zepRoom({ services, calls })] : [];
 }
 
 const DEFINITIONS = [

@@ -6,6 +6,7 @@ import { addMemoryDepthRow, deleteDepthRow } from "./depth.js";
 import { fairnessRow } from "./fairness.js";
 import { getMemoryRows } from "./get-memory.js";
 import { getSessionRow } from "./get-session.js";
+import { httpGetSessionRow } from "./http-get-session.js";
 import { keyRows } from "./key.js";
 import { langchainRows } from "./langchain.js";
 import { filterMetadataRow, listPageDepthRow, listSessionsRow } from "./listing.js";
@@ -15,6 +16,7 @@ import { slowReaderRow } from "./slow-reader.js";
 /** In the order in which they are printed. */
 export const ROWS: readonly Row[] = [
   getSessionRow,
+  httpGetSessionRow,
   ...addMemoryRows,
   ...getMemoryRows,
   ...chatTurnRows,

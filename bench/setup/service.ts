@@ -9,6 +9,8 @@ import { fileURLToPath } from "node:url";
 /** The service as its users run it. */
 export interface Service {
   readonly address: string;
+  /** Where it listens for HTTP. */
+  readonly http: string;
   readonly pid: number;
   stop(): Promise<void>;
 }
@@ -45,11 +47,11 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     env: {
       PATH: env.PATH,
       HOME: env.HOME,
-      SESSIONS_HTTP_LISTEN: "",
       ...Object.fromEntries(handedOn),
       ...(workers !== undefined && { SESSIONS_WORKERS: String(workers) }),
       ...settings,
       SESSIONS_GRPC_LISTEN: "127.0.0.1:0",
+      SESSIONS_HTTP_LISTEN: "127.0.0.1:0",
       SESSIONS_LOG_FORMAT: "json",
       MONGODB_URI: uri,
       MONGODB_DATABASE: database,
@@ -65,7 +67,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     process.off("exit", kill);
   };
   try {
-    return { address: await ready(logFile, child), pid: child.pid as number, stop };
+    return { ...(await ready(logFile, child)), pid: child.pid as number, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -73,12 +75,15 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 }
 
 /** Waits for the line in its log that says where it listens. */
-async function ready(logFile: string, child: ChildProcess): Promise<string> {
+async function ready(logFile: string, child: ChildProcess): Promise<{ address: string; http: string }> {
   const giveUpAt = Date.now() + START_TIMEOUT_MS;
   while (child.exitCode === null && Date.now() < giveUpAt) {
     const log = await readFile(logFile, "utf8");
     const line = log.split("\n").find((one) => one.includes('"msg":"ready"'));
-    if (line !== undefined) return JSON.parse(line).grpc;
+    if (line !== undefined) {
+      const { grpc, http } = JSON.parse(line);
+      return { address: grpc, http };
+    }
     await sleep(50);
   }
   throw new Error(`the service did not start: ${(await readFile(logFile, "utf8")).slice(-2_000)}`);

@@ -17,6 +17,8 @@ export interface Config {
   readonly httpListen: Address | undefined;
   /** Whether the HTTP side has the legacy API. */
   readonly zepApi: boolean;
+  /** Whose web pages may call the HTTP side: those of these origins, or anybody's. */
+  readonly corsOrigins: "*" | readonly string[];
   /** Undefined: no encryption. */
   readonly tls: TlsFiles | undefined;
   /** How long deleted things stay restorable. */
@@ -84,6 +86,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     grpcListen,
     httpListen,
     zepApi: read("SESSIONS_ZEP_API", "true", oneOf(["true", "false"])) === "true",
+    corsOrigins: read("SESSIONS_CORS_ORIGINS", "", origins),
     tls: readTlsFiles(env, mistakes),
     retentionMs: read("SESSIONS_RETENTION", "30d", duration(0, MAX_DURATION_MS)),
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
@@ -137,6 +140,21 @@ function address(text: string): Address {
   const [, host, port] = /^(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+):(\d{1,5})$/.exec(text) ?? [];
   if (!host || !port || Number(port) > 65_535) throw new Error("an address is host:port, such as 127.0.0.1:50051.");
   return { host, port: Number(port) };
+}
+
+function origins(text: string): "*" | readonly string[] {
+  if (text === "*") return "*";
+  const all = text === "" ? [] : text.split(",").map((part) => part.trim());
+  const wrong = all.find((part) => !isOrigin(part));
+  if (wrong === undefined) return all;
+  throw new Error(
+    `${JSON.stringify(wrong)} is no origin: https://app.example.com,http://localhost:3000, say, or * for all.`,
+  );
+}
+
+/** As browsers send it: what is written in another way would never be the same. */
+function isOrigin(text: string): boolean {
+  return /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 }
 
 function wholeNumber(min: number, max: number): (text: string) => number {

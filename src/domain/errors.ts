@@ -14,6 +14,7 @@ export type ErrorCode =
   | "DEADLINE_EXCEEDED"
   | "UNAUTHENTICATED"
   | "PERMISSION_DENIED"
+  | "UNIMPLEMENTED"
   | "INTERNAL";
 
 /** The names of `sessions.v1.ErrorReason` without their prefix. */
@@ -42,6 +43,7 @@ export type ErrorReason =
   | "RATE_LIMITED"
   | "KEY_NOT_FOUND"
   | "KEY_SET_UNAVAILABLE"
+  | "UNIMPLEMENTED"
   | "INTERNAL";
 
 export interface Violation {
@@ -283,6 +285,8 @@ export const keySetUnavailable = (cause: unknown) =>
 
 export const methodClosed = (role: Role) =>
   new SessionsError("PERMISSION_DENIED", "PERMISSION_DENIED", "No role may call this method.", { role });
+
+export const unimplemented = (message: string) => new SessionsError("UNIMPLEMENTED", "UNIMPLEMENTED", message);
 
 export const otherProject = (project: string) =>
   new SessionsError(

@@ -55,11 +55,11 @@ export function canonicalJson(value: JsonValue): string {
   return `{${entries.map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key] as JsonValue)}`).join(",")}}`;
 }
 
-/** How many levels of objects and arrays a value has; a scalar has none. */
-export function depthOf(value: JsonValue): number {
-  if (value === null || typeof value !== "object") return 0;
+/** How many levels of objects and arrays a value has; a scalar has none. Counts no further than to `enough`. */
+export function depthOf(value: JsonValue, enough: number): number {
+  if (value === null || typeof value !== "object" || enough === 0) return 0;
   let deepest = 0;
-  for (const inner of Object.values(value)) deepest = Math.max(deepest, depthOf(inner));
+  for (const inner of Object.values(value)) deepest = Math.max(deepest, depthOf(inner, enough - 1));
   return deepest + 1;
 }
 

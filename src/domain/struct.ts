@@ -13,7 +13,7 @@ import { isObject, type JsonObject, type JsonValue, setKey } from "./json.js";
  * Deeper values are read as empty ones: the reader must not recurse without bound on hostile input, and metadata that
  * reaches this depth is refused by its validation anyway.
  */
-const DEPTH_LIMIT = 64;
+export const DEPTH_LIMIT = 64;
 
 export function encodeStruct(value: JsonObject): Uint8Array {
   return writeStruct(value, new Writer()).finish();

@@ -38,6 +38,7 @@ export async function openHttpDoor({ host, port }: Address, { tls, rooms }: Http
     forceCloseConnections: "idle",
     // Ids are parts of paths: 256 code points of four bytes, each of which takes three characters.
     routerOptions: { maxParamLength: 256 * 4 * 3 },
+    // What does not even come to a room.
     frameworkErrors: (error, _request, reply) => void text(reply, error.statusCode ?? 400, NO_PATH),
   });
   app.setNotFoundHandler((_request, reply) => text(reply, 404, "There is nothing at this path."));

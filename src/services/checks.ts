@@ -84,7 +84,8 @@ export function createChecks(): Checks {
 
 /** What is wrong with metadata; undefined when nothing is. */
 export function metadataFault(value: JsonObject): string | undefined {
-  if (depthOf(value) > limits.MAX_METADATA_DEPTH) return `More than ${limits.MAX_METADATA_DEPTH} levels deep.`;
+  const { MAX_METADATA_DEPTH: maxDepth } = limits;
+  if (depthOf(value, maxDepth + 1) > maxDepth) return `More than ${maxDepth} levels deep.`;
   if (!isFiniteJson(value)) return "NaN and infinities are no JSON numbers.";
   const bytes = Buffer.byteLength(JSON.stringify(value));
   if (bytes > limits.MAX_METADATA_BYTES) return `${bytes} bytes as JSON; at most ${limits.MAX_METADATA_BYTES}.`;

@@ -91,7 +91,7 @@ describe("the wire format", () => {
       const hostile = entry((writer) => writer.uint32(10).string("a").uint32(18).bytes(value)).finish();
       const after = entry((writer) => writer.uint32(10).string("b")).finish();
       const read = decodeStruct(Buffer.concat([hostile, after]));
-      expect(depthOf(read)).toBeGreaterThan(MAX_METADATA_DEPTH);
+      expect(depthOf(read, 100)).toBeGreaterThan(MAX_METADATA_DEPTH);
       expect(Object.keys(read)).toEqual(["a", "b"]);
     }
   });

@@ -54,6 +54,24 @@ async function pythonWith(...packages: string[]): Promise<Program> {
   return (script, ...args) => run("python3", ["-c", script, ...args], { PYTHONPATH: folder });
 }
 
+/** Where a Chromium is, which is installed first where apt-get can do it; or why there is none. */
+export async function chromiumPath(): Promise<{ readonly path: string } | { readonly missing: string }> {
+  const look = async (): Promise<string | undefined> => {
+    for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
+      const { code, stdout } = await run("sh", ["-c", `command -v ${name}`]);
+      if (code === 0) return stdout.trim();
+    }
+    return undefined;
+  };
+  const path = await look();
+  if (path) return { path };
+  if (process.getuid?.() !== 0) return { missing: "no Chromium on the PATH, and only root can install one" };
+  const install = "apt-get update -q && apt-get install -qy --no-install-recommends chromium";
+  const { code, stderr } = await run("sh", ["-c", install], { DEBIAN_FRONTEND: "noninteractive" });
+  const installed = code === 0 ? await look() : undefined;
+  return installed ? { path: installed } : { missing: `apt-get could not install chromium: ${stderr.slice(-300)}` };
+}
+
 /** A folder that is there whole or not at all, filled by whoever needs it first. */
 export async function kept(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
   const cache = join(homedir(), ".cache", "sessions-test-clients");

@@ -82,6 +82,7 @@ export async function startObservedService(
       cacheBytes: CACHE_BYTES,
       shutdownGraceMs: options.shutdownGraceMs ?? 5_000,
       limits: LIMITS,
+      httpListen: { host: "127.0.0.1", port: 0 },
     },
     { host: "127.0.0.1", port: 0 },
   );

@@ -139,6 +139,11 @@ export const ErrorReason = {
    * Status UNAVAILABLE, with google.rpc.RetryInfo.
    */
   ERROR_REASON_KEY_SET_UNAVAILABLE: 25,
+  /**
+   * ERROR_REASON_UNIMPLEMENTED - There is no such method, or it cannot be called in this way, as with a compression that the service does not know.
+   * Status UNIMPLEMENTED.
+   */
+  ERROR_REASON_UNIMPLEMENTED: 26,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -170,4 +175,5 @@ export namespace ErrorReason {
   export type ERROR_REASON_RATE_LIMITED = typeof ErrorReason.ERROR_REASON_RATE_LIMITED;
   export type ERROR_REASON_KEY_NOT_FOUND = typeof ErrorReason.ERROR_REASON_KEY_NOT_FOUND;
   export type ERROR_REASON_KEY_SET_UNAVAILABLE = typeof ErrorReason.ERROR_REASON_KEY_SET_UNAVAILABLE;
+  export type ERROR_REASON_UNIMPLEMENTED = typeof ErrorReason.ERROR_REASON_UNIMPLEMENTED;
 }

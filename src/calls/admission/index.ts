@@ -62,7 +62,7 @@ export interface Arrival {
   readonly isRefused: boolean;
   /** More of its request has arrived. */
   arrived(bytes: number): void;
-  /** Its message is there, unpacked. False when it has been turned away. */
+  /** Its message is there, unpacked. False when it has been turned away, or has left. */
   enter(messageBytes: number): boolean;
   /** All has arrived. */
   complete(): void;
@@ -111,6 +111,7 @@ export function createAdmission({
       const projects = presence.note(project);
       let isRefused = false;
       let isIn = false;
+      let isOver = false;
       let bytes = 0;
       let timer: NodeJS.Timeout | undefined;
       let release: NodeJS.Timeout | undefined;
@@ -166,13 +167,13 @@ export function createAdmission({
           return isRefused;
         },
         arrived(more) {
-          if (isRefused) return;
+          if (isRefused || isOver) return;
           const before = partsArrived();
           // Behind the message nothing is to come but the end.
           if (take(more) && !isIn && partsArrived() > before) timer?.refresh();
         },
         enter(messageBytes) {
-          if (isRefused) return false;
+          if (isRefused || isOver) return false;
           // What was packed is larger than what has arrived.
           if (messageBytes > bytes && !take(messageBytes - bytes)) return false;
           // Only now: calls that never send a request must not take the places of those that do.
@@ -185,6 +186,8 @@ export function createAdmission({
         },
         complete: endArrival,
         leave() {
+          // What still comes of it, as the rest of a request that has its answer, is not counted: nobody would give that back.
+          isOver = true;
           endHold();
           endArrival();
           if (isIn) places[kind].give(project, 1);

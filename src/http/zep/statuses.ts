@@ -16,6 +16,7 @@ const STATUSES: Readonly<Record<Answer["code"], number>> = {
   RESOURCE_EXHAUSTED: 429,
   CANCELLED: 499,
   INTERNAL: 500,
+  UNIMPLEMENTED: 501,
   UNAVAILABLE: 503,
   DEADLINE_EXCEEDED: 504,
 };

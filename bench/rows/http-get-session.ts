@@ -1,0 +1,54 @@
+import { idOf } from "../../src/domain/keys.js";
+import { getSession, PATHS } from "../data/requests.js";
+import { seedSessions } from "../data/seed.js";
+import type { Row } from "../harness/row.js";
+import { postOf } from "../load/http1.js";
+import type { Poster } from "../load/poster.js";
+import type { Rest } from "../load/rest.js";
+import { startChild } from "../setup/child.js";
+import type { Stage } from "../setup/stage.js";
+import { MANY, serviceSpeed, speedOf } from "./sides.js";
+
+const SESSIONS = 1_000;
+
+/** JSON over connections that are kept, against a route that one would write by hand; and against the same call by gRPC. */
+export const httpGetSessionRow: Row = {
+  name: "http_get_session",
+  unit: "calls/s",
+  target: { atLeast: 0.7 },
+  stage: "calls",
+  async prepare(bench) {
+    const stage = await bench.stage(this.stage);
+    const sessions = await seedSessions(stage.database, { prefix: "http", count: SESSIONS });
+    const bodies = sessions.map(({ _id }) => ({ sessionId: idOf(_id) }));
+
+    const rest = startChild<Rest>("rest");
+    stage.onStop(rest.stop);
+    const restAddress = await rest.call("listen", bench.mongo.uri, stage.database.db.databaseName);
+    const ours = await startPoster(
+      stage,
+      stage.service.http,
+      bodies.map((body) => postOf(PATHS.getSession, body)),
+    );
+    const theirs = await startPoster(
+      stage,
+      restAddress,
+      bodies.map((body) => postOf("/session", body)),
+    );
+    return {
+      ours: speedOf((options) => ours.call("run", options)),
+      baselines: [speedOf((options) => theirs.call("run", options))],
+      bound: {
+        name: "gRPC",
+        side: await serviceSpeed(stage, { path: PATHS.getSession, requests: sessions.map(getSession) }),
+      },
+    };
+  },
+};
+
+async function startPoster(stage: Stage, address: string, requests: readonly Uint8Array[]) {
+  const poster = startChild<Poster>("poster");
+  stage.onStop(poster.stop);
+  await poster.call("load", address, MANY, requests);
+  return poster;
+}
