@@ -27,7 +27,7 @@ import { type Origins, openToPages } from "./http/cors.js";
 import { healthRoom } from "./http/health.js";
 import { metricsRoom } from "./http/metrics.js";
 import { openHttpDoor } from "./http/server.js";
-import { zepRoom } from "./http/zep/index.js";
+import { zepRoom, zepRoutes } from "./http/zep/index.js";
 import { type CallRecorder, CONTENT_TYPE, createMetrics, type Metrics } from "./observability/metrics.js";
 import { openGrpcDoor } from "./rpc/server.js";
 import { encodeMessages } from "./services/encode.js";
@@ -136,9 +136,6 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const known = createKnownSessions({ memoryBytes: deps.cacheBytes, usualWindow: deps.memoryWindow }, encodeMessages);
   const metrics = createMetrics({
     version: ownVersion(),
-    methods: DEFINITIONS.flatMap((definition) =>
-      Object.values(definition).map(({ path, responseStream }) => ({ path, streams: responseStream })),
-    ),
     figures: () => ({ requestBytes: admission.requestBytes, cache: known.size() }),
     process: deps.processMetrics,
   });
@@ -224,6 +221,8 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const authentication = authenticationOf(deps, keys, metrics.calls.refused);
   const tls = deps.tls && (await followTls(deps.tls, log));
   const operations = operationsIn(services);
+  const zep = deps.zepApi === false ? [] : zepRoutes(services);
+  metrics.knows([...operations, ...zep.map((route) => ({ path: route.path, streams: "list" in route }))]);
   const grpc = await openGrpcDoor(listen, {
     operations,
     descriptors: descriptors(),
@@ -247,7 +246,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       openToPages(deps.corsOrigins ?? [], [
         healthRoom({ isServing: () => isServing }),
         (app) => addConnect(app, { operations, descriptors: descriptors(), calls, log }),
-        ...(deps.zepApi === false ? [] : [zepRoom({ services, calls })]),
+        ...(deps.zepApi === false ? [] : [zepRoom({ routes: zep, calls })]),
       ]),
     ];
     http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms }));
@@ -300,14 +299,6 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     },
   };
 }
-
-const DEFINITIONS = [
-  SessionServiceService,
-  MemoryServiceService,
-  UserServiceService,
-  PurgeServiceService,
-  KeyServiceService,
-];
 
 function operationsIn({ session, memory, user, purge, key }: Services): Operation[] {
   return [

@@ -6,6 +6,8 @@ import { QuickHistogram } from "./histogram.js";
  * asks; so are figures that stand elsewhere anyway. Values of labels are few and known from the start: never ids, projects or users.
  */
 export interface Metrics {
+  /** Says which methods there are; all calls of others are counted as one. */
+  knows(methods: readonly Method[]): void;
   readonly calls: CallRecorder;
   readonly store: StoreRecorder;
   databaseIs(state: "reachable" | "unreachable"): void;
@@ -14,6 +16,11 @@ export interface Metrics {
   text(): Promise<string>;
   /** For putting together with those of other processes, see {@link textOfAll}. */
   report(): Promise<Report>;
+}
+
+export interface Method {
+  readonly path: string;
+  readonly streams: boolean;
 }
 
 /** A path is that of a method in the HTTP/2 sense, `/package.Service/Method`, whether there is such a method or not. */
@@ -44,7 +51,6 @@ export type Report = readonly MetricObjectWithValues<MetricValue<string>>[];
 
 export interface MetricsOptions {
   readonly version: string;
-  readonly methods: readonly { readonly path: string; readonly streams: boolean }[];
   /** Asked for at each look. */
   readonly figures: () => Figures;
   /** Figures of the process, see process-metrics.ts, where it serves nothing else. */
@@ -77,7 +83,7 @@ const CALL_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 const STREAM_SECONDS = [0.01, 0.1, 1, 10, 60, 300, 1800];
 const GROUP_SIZES = [1, 2, 4, 8, 16, 32, 64, 128];
 
-export function createMetrics({ version, methods, figures, process }: MetricsOptions): Metrics {
+export function createMetrics({ version, figures, process }: MetricsOptions): Metrics {
   const own = new Registry();
   const registers = [own];
 
@@ -113,11 +119,12 @@ export function createMetrics({ version, methods, figures, process }: MetricsOpt
     },
   });
 
-  const calls = callRecorder(own, methods);
+  const { knows, ...calls } = callRecorder(own);
   const store = storeRecorder(own);
   // Of what is in them now.
   const registry = process ? Registry.merge([own, process]) : own;
   return {
+    knows,
     calls,
     store,
     databaseIs: (state) => databaseReachable.set(state === "reachable" ? 1 : 0),
@@ -127,7 +134,7 @@ export function createMetrics({ version, methods, figures, process }: MetricsOpt
   };
 }
 
-function callRecorder(registry: Registry, methods: MetricsOptions["methods"]): CallRecorder {
+function callRecorder(registry: Registry): CallRecorder & Pick<Metrics, "knows"> {
   const count = counter(registry, {
     name: "sessions_calls_total",
     help: "Calls that have been answered, refusals among them, by method and gRPC code.",
@@ -172,10 +179,8 @@ function callRecorder(registry: Registry, methods: MetricsOptions["methods"]): C
     byCode: new Map([["OK", count({ method, code: "OK" })]]),
     duration: durations[kind].series({ method }),
   });
-  const byPath = new Map(
-    methods.map(({ path, streams }) => [path, figuresOf(path.slice(1), streams ? "streams" : "calls")]),
-  );
   const unknown = figuresOf(UNKNOWN, "calls");
+  const byPath = new Map<string, typeof unknown>();
   const refused = new Map<string, Count>();
   const countRefusal = ({ reason, metadata: { limited = "" } }: Refusal, times: number): void => {
     const key = `${reason} ${limited}`;
@@ -195,6 +200,11 @@ function callRecorder(registry: Registry, methods: MetricsOptions["methods"]): C
   };
 
   return {
+    knows(methods) {
+      for (const { path, streams } of methods) {
+        if (!byPath.has(path)) byPath.set(path, figuresOf(path.slice(1), streams ? "streams" : "calls"));
+      }
+    },
     began(path) {
       inFlight[(byPath.get(path) ?? unknown).kind] += 1;
     },

@@ -91,3 +91,16 @@ test.each([
     expect(docsExamined, shape).toBeLessThan(50);
   }
 });
+
+test("a look at how far erasure is behind costs the same however far it is", async () => {
+  const { sessions } = explainer.monitored;
+  const due = new Date(0);
+  const entry = { epoch: "e", deleteTime: due, purgeTime: due, doneTo: 0, task: "mark" as const };
+  await sessions.updateMany({}, { $set: { purgeTime: due, retired: [entry] } });
+  const plans = await explainer.plansOf(() => createWork(explainer.monitored).lag());
+  expect(plans).toHaveLength(4);
+  for (const { shape, keysExamined, docsExamined } of plans) {
+    expect(keysExamined, shape).toBeLessThan(150);
+    expect(docsExamined, shape).toBeLessThan(150);
+  }
+});

@@ -24,7 +24,7 @@ import { userRoutes } from "./users.js";
  * has no rules of its own, but translates.
  */
 export interface ZepOptions {
-  readonly services: Pick<Services, "session" | "memory" | "user">;
+  readonly routes: readonly Route[];
   readonly calls: HttpCalls;
 }
 
@@ -36,12 +36,11 @@ const MAX_BODY_BYTES = 5 * 1024 * 1024;
 /** How many places in listings are remembered: some hundred bytes each. */
 const MAX_POSITIONS = 20_000;
 
-export function zepRoom({ services, calls }: ZepOptions): Room {
-  const routes = zepRoutes(services);
+export function zepRoom({ routes, calls }: ZepOptions): Room {
   return (app) => void app.register(async (api) => addApi(api, routes, calls), { prefix: PREFIX });
 }
 
-export function zepRoutes({ session, memory, user }: ZepOptions["services"]): Route[] {
+export function zepRoutes({ session, memory, user }: Pick<Services, "session" | "memory" | "user">): Route[] {
   const positions = createPositions<Place>(MAX_POSITIONS);
   return [
     ...sessionRoutes(session, positions),
