@@ -72,6 +72,51 @@ describe("a call", () => {
     await stop(running);
   });
 
+  it("by Connect is told in its words", async () => {
+    const collector = await startCollector();
+    const running = await start({ ...tracedTo(collector), SESSIONS_HTTP_LISTEN: "127.0.0.1:0" });
+    const { http } = await running.service.ready();
+    const trace = newTrace();
+    await fetch(`http://${http}/${GET_SESSION}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...trace.headers },
+      body: '{"sessionId": "nowhere"}',
+    });
+    const span = await collector.span(of(trace.traceId, GET_SESSION));
+    expect(span).toMatchObject({ kind: "SERVER", parentSpanId: trace.spanId, hasFailed: false });
+    expect(span.attributes).toEqual({
+      "rpc.system.name": "connectrpc",
+      "rpc.method": GET_SESSION,
+      "rpc.status_code": "not_found",
+    });
+    await stop(running);
+    const lines = running.service.lines().filter(({ msg }) => msg === "call");
+    expect(lines).toMatchObject([{ session: "nowhere", trace_id: trace.traceId, span_id: span.spanId }]);
+  });
+
+  it("of the legacy API is one of HTTP, by its route, without what is in its path", async () => {
+    const collector = await startCollector();
+    const running = await start({ ...tracedTo(collector), SESSIONS_HTTP_LISTEN: "127.0.0.1:0" });
+    const { http } = await running.service.ready();
+    const call = async (method: string, path: string, body?: string) => {
+      const trace = newTrace();
+      await fetch(`http://${http}/api/v1${path}`, { method, headers: trace.headers, ...(body && { body }) });
+      const span = await collector.span(({ parentSpanId }) => parentSpanId === trace.spanId);
+      expect(span).toMatchObject({ kind: "SERVER", hasFailed: false });
+      return [span.name, span.attributes];
+    };
+    const told = (method: string, route: string, status: number) => [
+      `${method} ${route}`,
+      { "http.request.method": method, "http.route": route, "http.response.status_code": status },
+    ];
+    const created = await call("POST", "/sessions", '{"session_id": "someone"}');
+    expect(created).toEqual(told("POST", "/api/v1/sessions", 201));
+    expect(await call("GET", "/sessions/someone")).toEqual(told("GET", "/api/v1/sessions/:id", 200));
+    expect(await call("GET", "/sessions/somewhere")).toEqual(told("GET", "/api/v1/sessions/:id", 404));
+    await stop(running);
+    expect(Buffer.concat(collector.requests.map(({ body }) => body)).toString()).not.toMatch(/some(one|where)/);
+  });
+
   it("has failed when the service has, and says no more than how", async () => {
     const collector = await startCollector();
     const proxy = await startProxy(inject("mongodbUri"));

@@ -13,7 +13,7 @@ import { memoryRoutes } from "./memory.js";
 import { messageRoutes } from "./messages.js";
 import { createPositions } from "./positions.js";
 import type { Query } from "./query.js";
-import type { CallRoute, Incoming, ListRoute, Route } from "./route.js";
+import { type CallRoute, type Incoming, type ListRoute, OK, type Route } from "./route.js";
 import { searchRoutes } from "./search.js";
 import { sessionRoutes } from "./sessions.js";
 import { statusOf } from "./statuses.js";
@@ -91,15 +91,21 @@ function addRoute(api: FastifyInstance, url: string, route: Route, calls: HttpCa
 
 async function call(route: CallRoute, request: FastifyRequest, reply: FastifyReply, calls: HttpCalls) {
   const incoming = incomingOf(request);
-  const particulars = particularsOf(route, incoming, route.isUnbounded ? Number.POSITIVE_INFINITY : LIMIT_MS);
-  const answer = await calls.unary(request, particulars, (context) => route.run(incoming, context));
+  const limitMs = route.isUnbounded ? Number.POSITIVE_INFINITY : LIMIT_MS;
+  let status = OK.status;
+  const particulars = particularsOf(route, incoming, limitMs, () => status);
+  const answer = await calls.unary(request, particulars, async (context) => {
+    const answer = await route.run(incoming, context);
+    status = answer.status;
+    return answer;
+  });
   return reply.code(answer.status).type(TEXT).send(answer.text);
 }
 
 /** Nothing goes out before the first piece is there: until then a failure has a status of its own. */
 async function list(route: ListRoute, request: FastifyRequest, reply: FastifyReply, calls: HttpCalls): Promise<void> {
   const incoming = incomingOf(request);
-  const particulars = particularsOf(route, incoming, Number.POSITIVE_INFINITY);
+  const particulars = particularsOf(route, incoming, Number.POSITIVE_INFINITY, () => OK.status);
   const { raw } = reply;
   try {
     await calls.stream(
@@ -136,12 +142,18 @@ function incomingOf({ params, query, body, raw }: FastifyRequest): Incoming {
 
 const NOTHING = new Uint8Array();
 
-function particularsOf({ method, url }: Route, { ids, body }: Incoming, limitMs: number): Particulars {
+/** `success` is the status of an answer that is not a failure, once it is there. */
+function particularsOf(
+  { method, url }: Route,
+  { ids, body }: Incoming,
+  limitMs: number,
+  success: () => number,
+): Particulars {
   const session = url.startsWith("/sessions/") ? ids.id.slice(0, 256) : undefined;
   const protocol = {
     method,
     route: `${PREFIX}${url}`,
-    status: (code: string) => (code === "OK" ? 200 : statusOf(code as Failure["answer"]["code"])),
+    status: (code: string) => (code === "OK" ? success() : statusOf(code as Failure["answer"]["code"])),
   };
   return { protocol, session, limitMs, bytes: body.length };
 }
