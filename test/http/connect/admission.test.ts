@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
 import { createConnection, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type KeyedService, Role, startKeyed } from "../../auth/support.js";
 import { failure } from "../../support/api.js";
@@ -237,10 +238,12 @@ describe("what a process takes on is shared by both doors", () => {
 
   it("is not taken up by those who leave before they have an answer", async () => {
     const service = await startHttpService({ limits: { ...LIMITS, maxCalls: MAX_CALLS } });
-    const body = '{"sessionId": "nobody"}';
+    // To unpack it takes a while, and they leave in the midst of that.
+    const body = gzipSync(
+      JSON.stringify({ sessionId: "nobody", messages: Array(7).fill({ content: "x".repeat(MIB) }) }),
+    );
     for (let n = 0; n < 20 * MAX_CALLS; n++) {
-      const request = begin(service.url, `${SESSIONS}/GetSession`, body.length);
-      // In the midst of all that is done for it, each time at another point.
+      const request = begin(service.url, `${MEMORY}/AddMemory`, body.length, { "content-encoding": "gzip" });
       request.end(body);
       await new Promise((resolve) => request.once("finish", resolve));
       for (let turn = 0; turn < n % 6; turn++) await new Promise((resolve) => setImmediate(resolve));
