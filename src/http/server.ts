@@ -16,6 +16,12 @@ const LOOK_MS = 1_000;
 /** For how long an idle connection is kept: longer than proxies keep theirs, who would send into one that has just been closed. */
 const IDLE_MS = 72_000;
 
+/**
+ * For how long a connection may be silent on both sides in the midst of an answer: somewhat longer than a stream waits for its reader,
+ * so that there is time to say so. Else who takes no answers would hold their places for ever.
+ */
+const SILENCE_MS = 310_000;
+
 export interface HttpDoorOptions {
   /** Undefined: no encryption. */
   readonly tls: FollowedTls | undefined;
@@ -31,9 +37,10 @@ export async function openHttpDoor({ host, port }: Address, { tls, rooms }: Http
   const app = fastify({
     serverFactory: (handler) => {
       const options = { headersTimeout: HEAD_MS, connectionsCheckingInterval: LOOK_MS, keepAliveTimeout: IDLE_MS };
-      return tls
+      const server = tls
         ? createTlsServer({ ...options, ...secureContext(tls), requestCert: tls.asksClients, ...HANDSHAKE }, handler)
         : createServer(options, handler);
+      return server.setTimeout(SILENCE_MS);
     },
     forceCloseConnections: "idle",
     // Ids are parts of paths: 256 code points of four bytes, each of which takes three characters.

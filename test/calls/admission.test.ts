@@ -1,8 +1,11 @@
+import { pino } from "pino";
 import { describe, expect, it } from "vitest";
+import { createAdmission } from "../../src/calls/admission/index.js";
 import { createPresence } from "../../src/calls/admission/presence.js";
 import { createRates } from "../../src/calls/admission/rates.js";
 import { createShares, type Shares } from "../../src/calls/admission/shares.js";
 import { createTurns } from "../../src/calls/admission/turns.js";
+import { ANYBODY } from "../../src/domain/principal.js";
 
 /** As much as a project gets, one by one. */
 function takeAll(shares: Shares, project: string, projects: number): number {
@@ -225,5 +228,30 @@ describe("turns", () => {
     await settled();
     expect(begun.slice(12)).toEqual(Array(4).fill("again"));
     for (let n = 0; n < 4; n++) await endNext();
+  });
+});
+
+describe("a call that has left", () => {
+  it("takes nothing any more, though more of it comes or it is only now to begin", () => {
+    const admission = createAdmission({
+      limits: { maxCalls: 1, maxStreams: 1, maxRequestBytes: 16 * 1024 * 1024 },
+      projectRate: undefined,
+      isShared: false,
+      presence: createPresence(60_000),
+      log: pino({ level: "silent" }),
+    });
+    const errors: Error[] = [];
+    const begin = () =>
+      admission.begin({ path: "/a/B", streams: false, principal: ANYBODY }, (error) => errors.push(error));
+    const gone = begin();
+    gone.leave();
+    gone.arrived(15 * 1024 * 1024);
+    expect(gone.enter(15 * 1024 * 1024)).toBe(false);
+    const next = begin();
+    next.arrived(15 * 1024 * 1024);
+    expect(next.enter(15 * 1024 * 1024)).toBe(true);
+    next.complete();
+    next.leave();
+    expect(errors).toEqual([]);
   });
 });

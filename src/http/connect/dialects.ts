@@ -5,6 +5,8 @@ import * as grpcWeb from "@connectrpc/connect/protocol-grpc-web";
 
 /** One of the protocols that are spoken over HTTP, in one of its formats: how a request is read and an answer written. */
 export interface Dialect {
+  /** What it is a dialect of, as far as traces tell protocols apart. */
+  readonly protocol: "connect" | "grpc";
   /** JSON, or else protobuf. */
   readonly isJson: boolean;
   /** Whether each message comes with its length before it. */
@@ -31,8 +33,9 @@ export interface Refusal {
 export function dialectOf(contentType: string, streams: boolean): Dialect | undefined {
   const ofConnect = connect.parseContentType(contentType);
   if (ofConnect) {
+    const { json, proto } = CONNECT[streams ? "stream" : "unary"];
     if (ofConnect.stream !== streams) return undefined;
-    return ofConnect.binary ? CONNECT[streams ? "stream" : "unary"].proto : CONNECT[streams ? "stream" : "unary"].json;
+    return ofConnect.binary ? proto : json;
   }
   const ofGrpcWeb = grpcWeb.parseContentType(contentType);
   if (!ofGrpcWeb || ofGrpcWeb.text) return undefined;
@@ -44,6 +47,7 @@ const NO_TIMEOUT_LIMIT = Number.POSITIVE_INFINITY;
 function connectUnary(isJson: boolean): Dialect {
   const contentType = isJson ? connect.contentTypeUnaryJson : connect.contentTypeUnaryProto;
   return {
+    protocol: "connect",
     isJson,
     isEnveloped: false,
     headers: { encoding: connect.headerUnaryEncoding, timeout: connect.headerTimeout },
@@ -65,6 +69,7 @@ function neverStreams(): never {
 
 function connectStream(isJson: boolean): Dialect {
   return enveloped({
+    protocol: "connect",
     isJson,
     contentType: isJson ? connect.contentTypeStreamJson : connect.contentTypeStreamProto,
     headers: { encoding: connect.headerStreamEncoding, timeout: connect.headerTimeout },
@@ -79,6 +84,7 @@ function connectStream(isJson: boolean): Dialect {
 
 function grpcWebDialect(isJson: boolean): Dialect {
   return enveloped({
+    protocol: "grpc",
     isJson,
     contentType: isJson ? grpcWeb.contentTypeJson : grpcWeb.contentTypeProto,
     headers: { encoding: grpcWeb.headerEncoding, timeout: grpcWeb.headerTimeout },
@@ -91,7 +97,7 @@ function grpcWebDialect(isJson: boolean): Dialect {
 function enveloped({
   contentType,
   ...own
-}: Pick<Dialect, "isJson" | "headers" | "timeoutMs" | "end"> & { readonly contentType: string }): Dialect {
+}: Pick<Dialect, "protocol" | "isJson" | "headers" | "timeoutMs" | "end"> & { readonly contentType: string }): Dialect {
   return {
     ...own,
     isEnveloped: true,
@@ -110,6 +116,7 @@ const GRPC_WEB = { json: grpcWebDialect(true), proto: grpcWebDialect(false) };
 /** Who speaks none of them is answered in this one. */
 export const CONNECT_JSON = CONNECT.unary.json;
 
+/** An answer of which all is there. */
 export function whole(status: number, contentType: string, pieces: readonly Uint8Array[]): UniversalServerResponse {
   const header = new Headers({
     [connect.headerContentType]: contentType,

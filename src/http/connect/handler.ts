@@ -11,6 +11,7 @@ import type { FastifyRequest } from "fastify";
 import type { Decoded } from "../../calls/decoding.js";
 import { Failure } from "../../calls/execution.js";
 import { type Operation, sessionOf } from "../../calls/operations.js";
+import type { SessionsError } from "../../domain/errors.js";
 import type { HttpCalls, Particulars } from "../calls.js";
 import { readMessage } from "./body.js";
 import { CONNECT_JSON, type Dialect, dialectOf, inEnvelope, whole } from "./dialects.js";
@@ -44,10 +45,10 @@ export function handlerOf(
   const handle = async (universal: UniversalServerRequest): Promise<UniversalServerResponse> => {
     const began = Date.now();
     const request = requestOf(universal);
-    const dialect = isPost(universal) ? dialectOf(universal.header.get("content-type") ?? "", streams) : undefined;
-    const { message, fault, timeoutMs } = await received(universal, operation, method, dialect);
+    const { dialect, misfit } = spokenIn(universal, operation);
+    const { message, fault, timeoutMs } = await received(universal, operation, method, { dialect, misfit });
     const particulars: Particulars = {
-      protocol: "connect",
+      protocol: dialect.protocol,
       bytes: message?.bytes ?? 0,
       session: message && "request" in message ? sessionOf(message.request) : undefined,
       limitMs,
@@ -59,23 +60,22 @@ export function handlerOf(
       return message.request;
     };
     try {
-      if (streams && dialect) return await stream(request, particulars, content, dialect);
+      if (streams && !misfit) return await stream(request, particulars, content, dialect);
       const pieces = await calls.unary(request, particulars, async (call) =>
         written(operation.encode(await operation.run(content(), call)), dialect),
       );
-      return (dialect ?? CONNECT_JSON).answer(pieces);
+      return dialect.answer(pieces);
     } catch (error) {
       if (!(error instanceof Failure)) throw nobodyToAnswer();
-      const { status, contentType, body } = (dialect ?? CONNECT_JSON).refusal(connectError(error.answer, registry));
-      const otherwise = isPost(universal) ? UNSUPPORTED_MEDIA_TYPE : METHOD_NOT_ALLOWED;
-      return whole(dialect ? status : otherwise, contentType, [body]);
+      const { status, contentType, body } = dialect.refusal(connectError(error.answer, registry));
+      return whole(misfit?.status ?? status, contentType, [body]);
     }
   };
 
-  const written = async (bytes: Uint8Array, dialect: Dialect | undefined): Promise<readonly Uint8Array[]> =>
-    dialect?.isJson ? inSlices(toJsonBytes(method.output, bytes)) : [bytes];
+  const written = async (bytes: Uint8Array, dialect: Dialect): Promise<readonly Uint8Array[]> =>
+    dialect.isJson ? inSlices(toJsonBytes(method.output, bytes)) : [bytes];
 
-  /** The stream's end comes with the answer's last bytes, so that this resolves when it has begun. */
+  /** Resolves when the stream has begun: how it ends is told by its last bytes. */
   const stream = async (
     request: FastifyRequest,
     particulars: Particulars,
@@ -120,6 +120,25 @@ export function handlerOf(
   });
 }
 
+interface Spoken {
+  readonly dialect: Dialect;
+  /** Why it cannot be a call, whatever its body says, and the HTTP status that clients of Connect know for it. */
+  readonly misfit?: { readonly fault: SessionsError; readonly status: number };
+}
+
+function spokenIn({ method, header }: UniversalServerRequest, { streams }: Operation): Spoken {
+  const contentType = header.get("content-type") ?? "";
+  if (method !== "POST")
+    return { dialect: CONNECT_JSON, misfit: { fault: badRequest("A call is a POST."), status: 405 } };
+  const dialect = dialectOf(contentType, streams);
+  if (dialect) return { dialect };
+  const instead = streams
+    ? "A stream is asked for by application/connect+json, application/connect+proto or application/grpc-web."
+    : 'Send JSON with the header "Content-Type: application/json"; or application/proto, or application/grpc-web.';
+  const fault = badRequest(`This cannot be called with the content type ${JSON.stringify(contentType)}. ${instead}`);
+  return { dialect: CONNECT_JSON, misfit: { fault, status: 415 } };
+}
+
 interface Received {
   readonly message?: Decoded<unknown>;
   /** Why there is none. */
@@ -127,37 +146,23 @@ interface Received {
   readonly timeoutMs?: number | undefined;
 }
 
-/** Reads a request, whatever is wrong with it. */
 async function received(
   universal: UniversalServerRequest,
-  operation: Operation,
-  method: DescMethod,
-  dialect: Dialect | undefined,
+  { decode }: Operation,
+  { input }: DescMethod,
+  { dialect, misfit }: Spoken,
 ): Promise<Received> {
   try {
-    const bytes = await readMessage(universal, dialect ?? CONNECT_JSON);
-    if (!isPost(universal)) return { fault: badRequest("A call is a POST.") };
-    if (!dialect) return { fault: badRequest(wrongContentType(universal, operation)) };
+    const bytes = await readMessage(universal, dialect);
+    if (misfit) return misfit;
     const { timeoutMs, error } = dialect.timeoutMs(universal.header.get(dialect.headers.timeout));
     if (error) return { fault: badRequest(sentence(error.rawMessage)) };
-    const message = operation.decode(dialect.isJson ? await inSlices(fromJsonBytes(method.input, bytes)) : bytes);
+    const message = decode(dialect.isJson ? await inSlices(fromJsonBytes(input, bytes)) : bytes);
     return { message: { ...message, bytes: Math.max(message.bytes, bytes.length) }, timeoutMs };
   } catch (fault) {
     if (universal.signal.aborted || requestOf(universal).raw.errored) throw nobodyToAnswer();
     return { fault };
   }
-}
-
-const METHOD_NOT_ALLOWED = 405;
-const UNSUPPORTED_MEDIA_TYPE = 415;
-
-const isPost = ({ method }: UniversalServerRequest): boolean => method === "POST";
-
-function wrongContentType({ header }: UniversalServerRequest, { streams }: Operation): string {
-  const shown = JSON.stringify(header.get("content-type") ?? "");
-  return streams
-    ? `The content type ${shown} is not one in which a stream can be asked for: application/connect+json, application/connect+proto, or application/grpc-web.`
-    : `The content type ${shown} is not one in which this can be asked for. Send JSON with the header "Content-Type: application/json"; or application/proto, or application/grpc-web.`;
 }
 
 function requestOf({ contextValues }: UniversalServerRequest): FastifyRequest {
