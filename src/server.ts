@@ -28,6 +28,7 @@ import { healthRoom } from "./http/health.js";
 import { metricsRoom } from "./http/metrics.js";
 import { openHttpDoor } from "./http/server.js";
 import { zepRoom } from "./http/zep/index.js";
+import { ZEP_METHODS } from "./http/zep/methods.js";
 import { type CallRecorder, CONTENT_TYPE, createMetrics, type Metrics } from "./observability/metrics.js";
 import { openGrpcDoor } from "./rpc/server.js";
 import { encodeMessages } from "./services/encode.js";
@@ -133,12 +134,16 @@ const UNBOUNDED = new Set([
 /** The composition root: builds the house out of its parts and opens it. */
 export async function startServer(deps: ServerDeps, listen: Address): Promise<RunningServer> {
   const { database, log, retentionMs } = deps;
+  const hasZep = deps.httpListen !== undefined && deps.zepApi !== false;
   const known = createKnownSessions({ memoryBytes: deps.cacheBytes, usualWindow: deps.memoryWindow }, encodeMessages);
   const metrics = createMetrics({
     version: ownVersion(),
-    methods: DEFINITIONS.flatMap((definition) =>
-      Object.values(definition).map(({ path, responseStream }) => ({ path, streams: responseStream })),
-    ),
+    methods: [
+      ...DEFINITIONS.flatMap((definition) =>
+        Object.values(definition).map(({ path, responseStream }) => ({ path, streams: responseStream })),
+      ),
+      ...(hasZep ? ZEP_METHODS : []),
+    ],
     figures: () => ({ requestBytes: admission.requestBytes, cache: known.size() }),
     process: deps.processMetrics,
   });
@@ -247,7 +252,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       openToPages(deps.corsOrigins ?? [], [
         healthRoom({ isServing: () => isServing }),
         (app) => addConnect(app, { operations, descriptors: descriptors(), calls, log }),
-        ...(deps.zepApi === false ? [] : [zepRoom({ services, calls })]),
+        ...(hasZep ? [zepRoom({ services, calls })] : []),
       ]),
     ];
     http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms }));

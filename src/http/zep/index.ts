@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from "fastify";
+import type { Answer } from "../../calls/answer.js";
 import { Failure } from "../../calls/execution.js";
 import { LIMIT_MS } from "../../calls/operations.js";
 import { SessionsError } from "../../domain/errors.js";
@@ -94,7 +95,10 @@ async function call(route: CallRoute, request: FastifyRequest, reply: FastifyRep
   const incoming = incomingOf(request);
   const particulars = particularsOf(route, incoming, route.isUnbounded ? Number.POSITIVE_INFINITY : LIMIT_MS);
   const answer = await calls.unary(request, particulars, (context) => route.run(incoming, context));
-  return reply.code(answer.status).type(TEXT).send(answer.text);
+  return reply
+    .code(route.status ?? 200)
+    .type(TEXT)
+    .send(answer);
 }
 
 /** Nothing goes out before the first piece is there: until then a failure has a status of its own. */
@@ -137,14 +141,12 @@ function incomingOf({ params, query, body, raw }: FastifyRequest): Incoming {
 
 const NOTHING = new Uint8Array();
 
-function particularsOf({ method, url }: Route, { ids, body }: Incoming, limitMs: number): Particulars {
+function particularsOf(route: Route, { ids, body }: Incoming, limitMs: number): Particulars {
+  const { method, url } = route;
   const session = url.startsWith("/sessions/") ? ids.id.slice(0, 256) : undefined;
-  const protocol = {
-    method,
-    route: `${PREFIX}${url}`,
-    status: (code: string) => (code === "OK" ? 200 : statusOf(code as Failure["answer"]["code"])),
-  };
-  return { protocol, session, limitMs, bytes: body.length };
+  const okStatus = "list" in route ? 200 : (route.status ?? 200);
+  const status = (code: string): number => (code === "OK" ? okStatus : statusOf(code as Answer["code"]));
+  return { session, limitMs, bytes: body.length, protocol: { method, route: `${PREFIX}${url}`, status } };
 }
 
 /** Errors are a line of text for people. */
@@ -156,7 +158,7 @@ function refuse(reply: FastifyReply, error: unknown): FastifyReply {
   return text(reply, statusCode, statusCode < 500 ? message : "A fault of the service.");
 }
 
-function refuseWith(reply: FastifyReply, { code, message }: Failure["answer"] | SessionsError): FastifyReply {
+function refuseWith(reply: FastifyReply, { code, message }: Answer | SessionsError): FastifyReply {
   if (code === "UNAUTHENTICATED") reply.header("www-authenticate", "Bearer");
   if (code === "UNAVAILABLE" || code === "RESOURCE_EXHAUSTED") reply.header("retry-after", "1");
   return text(reply, statusOf(code), message);

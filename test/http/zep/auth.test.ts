@@ -7,6 +7,7 @@ import { type CreateKeyRequest, Role } from "../../../gen/sessions/v1/key_servic
 import { roleFor } from "../../../src/auth/roles.js";
 import { includes, ROLES, type Role as RoleName } from "../../../src/domain/principal.js";
 import { zepRoutes } from "../../../src/http/zep/index.js";
+import { ZEP_METHODS } from "../../../src/http/zep/methods.js";
 import { type Api, connect, type Loose } from "../../support/api.js";
 import { newId } from "../../support/contract.js";
 import { callerOf, rawCall, startZep, type ZepCall, type ZepService } from "./support.js";
@@ -127,6 +128,8 @@ describe("roles", () => {
   const NAMES: Record<RoleName, Role> = { reader: Role.ROLE_READER, writer: Role.ROLE_WRITER, admin: Role.ROLE_ADMIN };
 
   it("are said of every route", () => {
+    const described = routes.map((route) => ({ path: route.path, streams: "list" in route }));
+    expect(new Set(described)).toEqual(new Set(ZEP_METHODS));
     for (const { path } of routes) expect(roleFor(path), path).toMatch(/^(reader|writer)$/);
     for (const { method, path } of routes.filter((route) => route.method !== "POST"))
       expect([path, roleFor(path)]).toEqual([path, method === "GET" ? "reader" : "writer"]);
