@@ -221,7 +221,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const authentication = authenticationOf(deps, keys, metrics.calls.refused);
   const tls = deps.tls && (await followTls(deps.tls, log));
   const operations = operationsIn(services);
-  const zep = deps.zepApi === false ? [] : zepRoutes(services);
+  const zep = deps.httpListen && deps.zepApi !== false ? zepRoutes(services) : [];
   metrics.knows([...operations, ...zep.map((route) => ({ path: route.path, streams: "list" in route }))]);
   const grpc = await openGrpcDoor(listen, {
     operations,
@@ -246,7 +246,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       openToPages(deps.corsOrigins ?? [], [
         healthRoom({ isServing: () => isServing }),
         (app) => addConnect(app, { operations, descriptors: descriptors(), calls, log }),
-        ...(deps.zepApi === false ? [] : [zepRoom({ routes: zep, calls })]),
+        ...(zep.length > 0 ? [zepRoom({ routes: zep, calls })] : []),
       ]),
     ];
     http = deps.httpListen && (await openHttpDoor(deps.httpListen, { tls, rooms }));

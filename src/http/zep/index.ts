@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from "fastify";
+import type { Answer } from "../../calls/answer.js";
 import { Failure } from "../../calls/execution.js";
 import { LIMIT_MS } from "../../calls/operations.js";
 import { SessionsError } from "../../domain/errors.js";
@@ -13,7 +14,7 @@ import { memoryRoutes } from "./memory.js";
 import { messageRoutes } from "./messages.js";
 import { createPositions } from "./positions.js";
 import type { Query } from "./query.js";
-import { type CallRoute, type Incoming, type ListRoute, OK, type Route } from "./route.js";
+import { type CallRoute, type Incoming, type ListRoute, type Route } from "./route.js";
 import { searchRoutes } from "./search.js";
 import { sessionRoutes } from "./sessions.js";
 import { statusOf } from "./statuses.js";
@@ -91,21 +92,18 @@ function addRoute(api: FastifyInstance, url: string, route: Route, calls: HttpCa
 
 async function call(route: CallRoute, request: FastifyRequest, reply: FastifyReply, calls: HttpCalls) {
   const incoming = incomingOf(request);
-  const limitMs = route.isUnbounded ? Number.POSITIVE_INFINITY : LIMIT_MS;
-  let status = OK.status;
-  const particulars = particularsOf(route, incoming, limitMs, () => status);
-  const answer = await calls.unary(request, particulars, async (context) => {
-    const answer = await route.run(incoming, context);
-    status = answer.status;
-    return answer;
-  });
-  return reply.code(answer.status).type(TEXT).send(answer.text);
+  const particulars = particularsOf(route, incoming, route.isUnbounded ? Number.POSITIVE_INFINITY : LIMIT_MS);
+  const answer = await calls.unary(request, particulars, (context) => route.run(incoming, context));
+  return reply
+    .code(route.status ?? 200)
+    .type(TEXT)
+    .send(answer);
 }
 
 /** Nothing goes out before the first piece is there: until then a failure has a status of its own. */
 async function list(route: ListRoute, request: FastifyRequest, reply: FastifyReply, calls: HttpCalls): Promise<void> {
   const incoming = incomingOf(request);
-  const particulars = particularsOf(route, incoming, Number.POSITIVE_INFINITY, () => OK.status);
+  const particulars = particularsOf(route, incoming, Number.POSITIVE_INFINITY);
   const { raw } = reply;
   try {
     await calls.stream(
@@ -142,20 +140,12 @@ function incomingOf({ params, query, body, raw }: FastifyRequest): Incoming {
 
 const NOTHING = new Uint8Array();
 
-/** `success` is the status of an answer that is not a failure, once it is there. */
-function particularsOf(
-  { method, url }: Route,
-  { ids, body }: Incoming,
-  limitMs: number,
-  success: () => number,
-): Particulars {
+function particularsOf(route: Route, { ids, body }: Incoming, limitMs: number): Particulars {
+  const { method, url } = route;
   const session = url.startsWith("/sessions/") ? ids.id.slice(0, 256) : undefined;
-  const protocol = {
-    method,
-    route: `${PREFIX}${url}`,
-    status: (code: string) => (code === "OK" ? success() : statusOf(code as Failure["answer"]["code"])),
-  };
-  return { protocol, session, limitMs, bytes: body.length };
+  const okStatus = "list" in route ? 200 : (route.status ?? 200);
+  const status = (code: string): number => (code === "OK" ? okStatus : statusOf(code as Answer["code"]));
+  return { session, limitMs, bytes: body.length, protocol: { method, route: `${PREFIX}${url}`, status } };
 }
 
 /** Errors are a line of text for people. */
@@ -167,7 +157,7 @@ function refuse(reply: FastifyReply, error: unknown): FastifyReply {
   return text(reply, statusCode, statusCode < 500 ? message : "A fault of the service.");
 }
 
-function refuseWith(reply: FastifyReply, { code, message }: Failure["answer"] | SessionsError): FastifyReply {
+function refuseWith(reply: FastifyReply, { code, message }: Answer | SessionsError): FastifyReply {
   if (code === "UNAUTHENTICATED") reply.header("www-authenticate", "Bearer");
   if (code === "UNAVAILABLE" || code === "RESOURCE_EXHAUSTED") reply.header("retry-after", "1");
   return text(reply, statusOf(code), message);

@@ -14,9 +14,12 @@ interface Named {
 }
 
 export interface CallRoute extends Named {
+  /** Of its answers, where that is not 200. */
+  readonly status?: number;
   /** Set where the work grows with what is stored: then only its steps are bounded in time, not the whole. */
   readonly isUnbounded?: true;
-  run(request: Incoming, call: Call): Promise<Answer>;
+  /** The text to answer with. */
+  run(request: Incoming, call: Call): Promise<string>;
 }
 
 /** Answers with a list of any length, in the pieces of a JSON text. */
@@ -33,16 +36,11 @@ export interface Incoming {
   readonly connection: object;
 }
 
-export interface Answer {
-  readonly status: number;
-  readonly text: string;
-}
-
-export const OK: Answer = { status: 200, text: "OK" };
+export const OK = "OK";
 
 /** An answer in JSON, which the legacy server ends with a newline. */
-export function json(value: object, status = 200): Answer {
-  return { status, text: `${JSON.stringify(value)}\n` };
+export function json(value: object): string {
+  return `${JSON.stringify(value)}\n`;
 }
 
 /** What a service has answered, decoded where it was encoded already. */

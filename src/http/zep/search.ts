@@ -1,3 +1,4 @@
+import { unimplemented } from "../../domain/errors.js";
 import type { Route } from "./route.js";
 
 /** Searching a session's memory. There is nothing yet that could. */
@@ -7,7 +8,9 @@ export function searchRoutes(): Route[] {
       method: "POST",
       url: "/sessions/:id/search",
       path: "/zep.v1/SearchMemory",
-      run: () => Promise.resolve({ status: 501, text: "This server does not search memories yet.\n" }),
+      async run() {
+        throw unimplemented("This server does not search memories yet.");
+      },
     },
   ];
 }

@@ -19,6 +19,7 @@ export function sessionRoutes(sessions: SessionService, positions: Positions<Pla
       method: "POST",
       url: "/sessions",
       path: "/zep.v1/AddSession",
+      status: 201,
       async run({ body }, call) {
         const fields = fieldsOf(readBody(body));
         const sessionId = fields.text("session_id") ?? "";
@@ -26,7 +27,7 @@ export function sessionRoutes(sessions: SessionService, positions: Positions<Pla
         const metadata = fields.object("metadata");
         fields.done();
         const { session } = await sessions.createSession({ sessionId, userId, metadata }, call);
-        return json(toZepSession(session as Session), 201);
+        return json(toZepSession(session as Session));
       },
     },
     {

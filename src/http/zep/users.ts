@@ -16,6 +16,7 @@ export function userRoutes(users: UserService, sessions: SessionService, positio
       method: "POST",
       url: "/user",
       path: "/zep.v1/AddUser",
+      status: 201,
       async run({ body }, call) {
         const fields = fieldsOf(readBody(body));
         const request = {
@@ -27,7 +28,7 @@ export function userRoutes(users: UserService, sessions: SessionService, positio
         };
         fields.done();
         const { user } = await users.createUser(request, call);
-        return json(toZepUser(user as User), 201);
+        return json(toZepUser(user as User));
       },
     },
     {

@@ -177,5 +177,9 @@ describe("a call", () => {
       ["zep.v1/GetSession", "NOT_FOUND", "other", "mine"],
     ]);
     expect(JSON.stringify(lines)).not.toContain("secret");
+
+    const metrics = await (await fetch(`${logged.url}/metrics`)).text();
+    for (const method of ["zep.v1/AddMemory", "zep.v1/UpdateSession", "zep.v1/ListSessions"])
+      expect(metrics).toContain(`sessions_calls_total{method="${method}",code="OK"} 1`);
   });
 });
