@@ -14,7 +14,7 @@ import { memoryRoutes } from "./memory.js";
 import { messageRoutes } from "./messages.js";
 import { createPositions } from "./positions.js";
 import type { Query } from "./query.js";
-import { type CallRoute, type Incoming, type ListRoute, type Route } from "./route.js";
+import type { CallRoute, Incoming, ListRoute, Route } from "./route.js";
 import { searchRoutes } from "./search.js";
 import { sessionRoutes } from "./sessions.js";
 import { statusOf } from "./statuses.js";
