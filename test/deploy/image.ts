@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -30,6 +30,16 @@ interface ImageConfig {
 }
 
 const execute = promisify(execFile);
+
+/** Why no image can be built on this machine; undefined where it can. */
+export function whyNoImage(): string | undefined {
+  const can = (command: string): boolean => spawnSync("sh", ["-c", command]).status === 0;
+  if (process.getuid?.() !== 0) return "only root can have programs run in a folder as if that were all there is";
+  if (!can("command -v buildah && command -v unshare && command -v setpriv"))
+    return "there is no buildah, or no util-linux";
+  if (!can("unshare --mount --pid --fork sh -c 'mount -t proc proc /proc'")) return "this machine gives no namespaces";
+  return undefined;
+}
 
 export async function buildImage(): Promise<Image> {
   const folder = await mkdtemp(join(tmpdir(), "sessions-image-"));
