@@ -3,11 +3,9 @@ import { getSession, PATHS } from "../data/requests.js";
 import { seedSessions } from "../data/seed.js";
 import type { Row } from "../harness/row.js";
 import { postOf } from "../load/http1.js";
-import type { Poster } from "../load/poster.js";
 import type { Rest } from "../load/rest.js";
 import { startChild } from "../setup/child.js";
-import type { Stage } from "../setup/stage.js";
-import { MANY, serviceSpeed, speedOf } from "./sides.js";
+import { postingSpeed, serviceSpeed } from "./sides.js";
 
 const SESSIONS = 1_000;
 
@@ -25,19 +23,19 @@ export const httpGetSessionRow: Row = {
     const rest = startChild<Rest>("rest");
     stage.onStop(rest.stop);
     const restAddress = await rest.call("listen", bench.mongo.uri, stage.database.db.databaseName);
-    const ours = await startPoster(
-      stage,
-      stage.service.http,
-      bodies.map((body) => postOf(PATHS.getSession, body)),
-    );
-    const theirs = await startPoster(
-      stage,
-      restAddress,
-      bodies.map((body) => postOf("/session", body)),
-    );
     return {
-      ours: speedOf((options) => ours.call("run", options)),
-      baselines: [speedOf((options) => theirs.call("run", options))],
+      ours: await postingSpeed(
+        stage,
+        stage.service.http,
+        bodies.map((body) => postOf(PATHS.getSession, body)),
+      ),
+      baselines: [
+        await postingSpeed(
+          stage,
+          restAddress,
+          bodies.map((body) => postOf("/session", body)),
+        ),
+      ],
       bound: {
         name: "gRPC",
         side: await serviceSpeed(stage, { path: PATHS.getSession, requests: sessions.map(getSession) }),
@@ -45,10 +43,3 @@ export const httpGetSessionRow: Row = {
     };
   },
 };
-
-async function startPoster(stage: Stage, address: string, requests: readonly Uint8Array[]) {
-  const poster = startChild<Poster>("poster");
-  stage.onStop(poster.stop);
-  await poster.call("load", address, MANY, requests);
-  return poster;
-}

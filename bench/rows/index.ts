@@ -12,12 +12,14 @@ import { langchainRows } from "./langchain.js";
 import { filterMetadataRow, listPageDepthRow, listSessionsRow } from "./listing.js";
 import { mastraRows } from "./mastra.js";
 import { slowReaderRow } from "./slow-reader.js";
+import { zepAddMemoryRow } from "./zep-add-memory.js";
 
 /** In the order in which they are printed. */
 export const ROWS: readonly Row[] = [
   getSessionRow,
   httpGetSessionRow,
   ...addMemoryRows,
+  zepAddMemoryRow,
   ...getMemoryRows,
   ...chatTurnRows,
   ...keyRows,

@@ -1,6 +1,8 @@
 import type { Side } from "../harness/row.js";
 import type { Step } from "../load/generator.js";
 import type { Loaded, LoopOptions } from "../load/loop.js";
+import type { Poster } from "../load/poster.js";
+import { startChild } from "../setup/child.js";
 import type { Stage } from "../setup/stage.js";
 
 /** Sides that most rows are made of. */
@@ -20,6 +22,14 @@ export function serviceSpeed(loading: Loading, { path, requests, ...measured }: 
 export async function stepsSpeed({ generator }: Loading, steps: readonly Step[], measured: Measuring): Promise<Side> {
   const load = await generator.call("load", ...steps);
   return speedOf((options) => generator.call("run", load, options), measured);
+}
+
+/** The same over HTTP, with as many connections, each kept: requests as they go over the wire, see http1.ts. */
+export async function postingSpeed(stage: Stage, address: string, requests: readonly Uint8Array[]): Promise<Side> {
+  const poster = startChild<Poster>("poster");
+  stage.onStop(poster.stop);
+  await poster.call("load", address, MANY, requests);
+  return speedOf((options) => poster.call("run", options));
 }
 
 export interface ServiceLoad extends Step, Measuring {}
