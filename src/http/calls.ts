@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Admission, Arrival } from "../calls/admission/index.js";
 import type { Authentication, Awaited, Caller } from "../calls/authentication.js";
@@ -76,7 +77,7 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
       session,
       limitMs,
       deadline: deadline ?? Number.POSITIVE_INFINITY,
-      onGone: (listener) => void reply.raw.once("close", listener),
+      onGone: (listener) => whenOver(reply, listener),
     };
   };
 
@@ -88,6 +89,7 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
       if (!isShort(request)) reply.header("connection", "close");
       const entered = authentication.enter(path, request.raw.headersDistinct.authorization ?? []);
       const caller = "principal" in entered ? entered : await untilGone(entered, reply);
+      if (isOver(reply)) throw new TurnedAway();
 
       await new Promise<void>((resolve, reject) => {
         const turnAway = (error: SessionsError): void => {
@@ -96,7 +98,7 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
           if (requests.has(request)) endEarly(request, reply, error);
         };
         const arrival = admission.begin({ path, streams, principal: caller.principal }, turnAway);
-        reply.raw.once("close", () => {
+        whenOver(reply, () => {
           arrival.leave();
           reject(new TurnedAway());
         });
@@ -120,8 +122,38 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
 export class TurnedAway extends Error {}
 
 async function untilGone({ caller, leave }: Awaited, reply: FastifyReply): Promise<Caller> {
-  reply.raw.once("close", leave);
+  whenOver(reply, leave);
   return caller;
+}
+
+/** What waits for the end of each request of a connection that is not over. */
+const waiting = new WeakMap<Socket, Set<() => void>>();
+
+/**
+ * Has the listener called once, when the answer is out or nobody is there to take it. A client may send several requests one behind the
+ * other, and when its connection closes, Node tells that to the answer that is going out, but not to those that wait behind it.
+ */
+function whenOver({ raw: response, request }: FastifyReply, listener: () => void): void {
+  const { socket } = request.raw;
+  let listeners = waiting.get(socket);
+  if (!listeners) {
+    const all = new Set<() => void>();
+    socket.once("close", () => {
+      for (const tell of all) tell();
+    });
+    waiting.set(socket, all);
+    listeners = all;
+  }
+  const mine = listeners;
+  const over = (): void => {
+    if (mine.delete(over)) listener();
+  };
+  mine.add(over);
+  response.once("close", over);
+}
+
+function isOver({ raw, request }: FastifyReply): boolean {
+  return raw.closed || request.raw.socket.destroyed;
 }
 
 /**
