@@ -69,3 +69,22 @@ it("tells in one line where it listens for both, and when it cannot", async () =
   expect(other.lines().at(-1)?.msg).toContain(`cannot listen on ${http}: listen EADDRINUSE`);
   expect(other.output().stderr).toBe("");
 });
+
+it("reads no bodies of requests that are no calls, whoever sends them", async () => {
+  const address = await startHttp();
+  for (const [request, status] of [
+    ["POST /nowhere", 404],
+    ["POST /metrics", 404],
+    ["POST /api/v1/nowhere", 404],
+    ["PUT /api/v1/sessions", 405],
+  ] as const) {
+    const socket = createConnection(address.port, address.host);
+    onTestFinished(() => void socket.destroy());
+    socket.on("error", () => {});
+    socket.write(
+      `${request} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n{`,
+    );
+    const [answer] = (await once(socket, "data")) as [Buffer];
+    expect(answer.toString()).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+  }
+});

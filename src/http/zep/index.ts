@@ -6,6 +6,7 @@ import { LIMIT_MS } from "../../calls/operations.js";
 import { SessionsError } from "../../domain/errors.js";
 import type { Services } from "../../services/index.js";
 import type { HttpCalls, Particulars } from "../calls.js";
+import { answerNowhere } from "../nowhere.js";
 import type { Room } from "../server.js";
 import { text } from "../text.js";
 import { ZEP_VERSION } from "../zep-version.js";
@@ -60,7 +61,7 @@ function addApi(api: FastifyInstance, routes: readonly Route[], calls: HttpCalls
   );
   api.addHook("onRequest", async (_request, reply) => void reply.header(...ZEP_VERSION));
   api.setErrorHandler((error, _request, reply) => refuse(reply, error));
-  api.setNotFoundHandler((_request, reply) => text(reply, 404, "404 page not found"));
+  answerNowhere(api, (reply) => text(reply, 404, "404 page not found"));
   api.get("/healthz", (_request, reply) => reply.type("text/plain").send("."));
 
   for (const url of new Set(routes.map((route) => route.url))) {
@@ -69,10 +70,14 @@ function addApi(api: FastifyInstance, routes: readonly Route[], calls: HttpCalls
     for (const path of [url, `${url}/`]) {
       for (const route of methods) addRoute(api, path, route, calls);
       const others = METHODS.filter((method) => !methods.some((route) => route.method === method));
-      api.route({ method: others, url: path, handler: (_request, reply) => reply.code(405).send() });
+      api.route({ method: others, url: path, onRequest: notAllowed, handler: notAllowed });
     }
   }
 }
+
+/** Answered before a body has been read: nobody has been asked who they are, and nobody counts what it takes. */
+const notAllowed = async (_request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> =>
+  reply.code(405).send();
 
 const METHODS: HTTPMethods[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
