@@ -23,6 +23,9 @@ const IDLE_MS = 72_000;
  */
 const SILENCE_MS = 310_000;
 
+/** How often, at a stop, it is looked for connections whose last answer is out. */
+const LET_GO_MS = 50;
+
 export interface HttpDoorOptions {
   /** Undefined: no encryption. */
   readonly tls: FollowedTls | undefined;
@@ -64,7 +67,9 @@ export async function openHttpDoor({ host, port }: Address, { tls, rooms }: Http
     address: `${host}:${(app.server.address() as AddressInfo).port}`,
     async drain() {
       stopFollowing?.();
-      await app.close();
+      // Node closes the connections that are idle at the beginning. Those whose answers go out later would stay for all of the grace.
+      const letGo = setInterval(() => app.server.closeIdleConnections(), LET_GO_MS);
+      await app.close().finally(() => clearInterval(letGo));
     },
     close: () => app.server.closeAllConnections(),
   };

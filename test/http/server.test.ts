@@ -1,10 +1,12 @@
 import { once } from "node:events";
+import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
 import { get } from "node:https";
 import { createConnection } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { expect, it, onTestFinished } from "vitest";
 import { createAuthority, type Identity, layTlsFiles, replace } from "../support/certificates.js";
 import { eventually } from "../support/eventually.js";
+import { hold } from "../support/hold.js";
 import { startService, type TestServiceOptions } from "../support/service.js";
 import { runService } from "../support/service-process.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
@@ -87,4 +89,25 @@ it("reads no bodies of requests that are no calls, whoever sends them", async ()
     const [answer] = (await once(socket, "data")) as [Buffer];
     expect(answer.toString()).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
   }
+});
+
+it("waits at a stop for what is under way, and not for the connection that it came by", async () => {
+  const service = await startService({ httpListen: { host: "127.0.0.1", port: 0 }, shutdownGraceMs: 300_000 });
+  const url = `http://${service.server.httpAddress}`;
+  const agent = new Agent({ keepAlive: true });
+  onTestFinished(() => agent.destroy());
+  await service.sessions.createSession({ sessionId: "held" });
+  const release = await hold(service.database, "held");
+  const request = httpRequest(`${url}/api/v1/sessions/held/memory`, { method: "POST", agent });
+  request.end('{"messages":[{"role":"user","content":"x"}]}');
+  const answered = once(request, "response");
+  await eventually("the call waits for the session", async () =>
+    /sessions_calls_in_flight\{kind="calls"\} 1\n/.test(await (await fetch(`${url}/metrics`)).text()),
+  );
+  const stopped = service.stop();
+  await release();
+  const [answer] = (await answered) as [IncomingMessage];
+  expect(answer.statusCode).toBe(200);
+  answer.resume();
+  await stopped;
 });
