@@ -92,7 +92,7 @@ it("reads no bodies of requests that are no calls, whoever sends them", async ()
 });
 
 it("waits at a stop for what is under way, and not for the connection that it came by", async () => {
-  const service = await startService({ httpListen: { host: "127.0.0.1", port: 0 }, shutdownGraceMs: 300_000 });
+  const service = await startService({ httpListen: { host: "127.0.0.1", port: 0 }, shutdownGraceMs: 60_000 });
   const url = `http://${service.server.httpAddress}`;
   const agent = new Agent({ keepAlive: true });
   onTestFinished(() => agent.destroy());
