@@ -28,23 +28,24 @@ async function connected(url: string): Promise<Socket> {
 it("gives back what requests took that waited behind another when their connection closed", async () => {
   const maxCalls = 3;
   const { url, sessions, database } = await startHttpService({ limits: { ...LIMITS, maxCalls } });
-  await sessions.createSession({ sessionId: "held" });
   const figure = async (name: string) =>
     scrapeOf(await (await fetch(`${url}/metrics`)).text()).value(
       name,
       name.endsWith("calls_in_flight") ? { kind: "calls" } : {},
     );
   const body = '{"messages":[{"role":"user","content":"x"}]}';
-  const add = `POST /api/v1/sessions/held/memory HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+  const addTo = (id: string) =>
+    `POST /api/v1/sessions/${id}/memory HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 
   // Each round takes all places, and so there is a second one only if all have been given back.
-  for (const round of ["first", "second"]) {
-    const release = await hold(database, "held");
+  for (const session of ["first", "second"]) {
+    await sessions.createSession({ sessionId: session });
+    const release = await hold(database, session);
     try {
       const socket = await connected(url);
-      socket.write(add.repeat(maxCalls));
+      socket.write(addTo(session).repeat(maxCalls));
       await eventually(
-        `all wait for the session, the ${round} time`,
+        `all wait for the ${session} session`,
         async () => (await figure("sessions_calls_in_flight")) === maxCalls,
       );
       socket.destroy();
@@ -53,7 +54,7 @@ it("gives back what requests took that waited behind another when their connecti
     }
     await eventually("nothing is held", async () => (await figure("sessions_request_in_flight_bytes")) === 0);
   }
-  expect((await fetch(`${url}/api/v1/sessions/held`)).status).toBe(200);
+  expect((await fetch(`${url}/api/v1/sessions/first`)).status).toBe(200);
 });
 
 it("takes no place for who has left while their credential was looked up", async () => {
