@@ -86,7 +86,6 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
       const { path, streams } = target;
       const requestId = requestIdOf(request.headers["x-request-id"]);
       reply.header("x-request-id", requestId);
-      if (!isShort(request)) reply.header("connection", "close");
       const entered = authentication.enter(path, request.raw.headersDistinct.authorization ?? []);
       const caller = "principal" in entered ? entered : await untilGone(entered, reply);
       if (isOver(reply)) throw new TurnedAway();
@@ -105,7 +104,6 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
         if (arrival.isRefused) return;
         requests.set(request, { target, caller, requestId, arrival, reply });
         countBytes(request, arrival);
-        reply.removeHeader("connection");
         resolve();
       });
     },
@@ -167,13 +165,6 @@ function countBytes({ raw }: FastifyRequest, arrival: Arrival): void {
     return push(chunk, encoding);
   };
 }
-
-/** Whether what is left of a request may be read and thrown away after it has been refused, so that its connection can go on. */
-function isShort({ headers }: FastifyRequest): boolean {
-  return headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) <= SHORT_BYTES;
-}
-
-const SHORT_BYTES = 64 * 1024;
 
 /** What is left of the request is not waited for. */
 function endEarly(request: FastifyRequest, reply: FastifyReply, error: SessionsError): void {

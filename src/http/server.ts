@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import fastify, { type FastifyInstance } from "fastify";
 import type { Address, Door } from "../calls/door.js";
 import { type FollowedTls, HANDSHAKE_MS } from "../tls/followed.js";
+import { throwAwayLeftovers } from "./leftovers.js";
 import { answerNowhere } from "./nowhere.js";
 import { text } from "./text.js";
 
@@ -52,6 +53,7 @@ export async function openHttpDoor({ host, port }: Address, { tls, rooms }: Http
     // What does not even come to a room.
     frameworkErrors: (error, _request, reply) => void text(reply, error.statusCode ?? 400, NO_PATH),
   });
+  throwAwayLeftovers(app);
   const nothing: Room = (instance) =>
     answerNowhere(instance, (reply) => text(reply, 404, "There is nothing at this path."));
   for (const room of [nothing, ...rooms]) await app.register(async (instance) => room(instance));

@@ -6,6 +6,7 @@ import { LIMIT_MS } from "../../calls/operations.js";
 import { SessionsError } from "../../domain/errors.js";
 import type { Services } from "../../services/index.js";
 import type { HttpCalls, Particulars } from "../calls.js";
+import { keepForLeftovers } from "../leftovers.js";
 import { answerNowhere } from "../nowhere.js";
 import type { Room } from "../server.js";
 import { text } from "../text.js";
@@ -158,7 +159,8 @@ function refuse(reply: FastifyReply, error: unknown): FastifyReply {
   if (error instanceof Failure) return refuseWith(reply, error.answer);
   if (error instanceof SessionsError) return refuseWith(reply, error);
   const { statusCode = 500, message } = error as { statusCode?: number; message: string };
-  if (statusCode === 413) return text(reply, 413, `The request has more than ${MAX_BODY_BYTES} bytes.`);
+  if (statusCode === 413)
+    return text(keepForLeftovers(reply), 413, `The request has more than ${MAX_BODY_BYTES} bytes.`);
   return text(reply, statusCode, statusCode < 500 ? message : "A fault of the service.");
 }
 
