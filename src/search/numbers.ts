@@ -1,0 +1,48 @@
+const FIRST_PAGE = 128;
+const PAGE_BITS = 14;
+const PAGE = 1 << PAGE_BITS;
+const IN_PAGE = PAGE - 1;
+
+/** A long row of numbers that grows without ever being copied as a whole: that would hold up everything else. */
+export class Numbers {
+  readonly #pages: Uint32Array[] = [new Uint32Array(FIRST_PAGE)];
+  #length = 0;
+  #bytes = FIRST_PAGE * Uint32Array.BYTES_PER_ELEMENT;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(position: number): number {
+    return this.#pages[position >>> PAGE_BITS]?.[position & IN_PAGE] ?? 0;
+  }
+
+  set(position: number, value: number): void {
+    const page = this.#pages[position >>> PAGE_BITS];
+    if (page) page[position & IN_PAGE] = value;
+  }
+
+  /** Makes so many more, all of them 0, and tells where they begin. */
+  extend(count: number): number {
+    const position = this.#length;
+    this.#length += count;
+    while (this.#capacity() < this.#length) this.#grow();
+    return position;
+  }
+
+  #capacity(): number {
+    return (this.#pages.length - 1) * PAGE + (this.#pages.at(-1)?.length ?? 0);
+  }
+
+  /** The last page doubles until it is a whole one, so that a short row takes little. */
+  #grow(): void {
+    const last = this.#pages.at(-1);
+    const page = new Uint32Array(last && last.length < PAGE ? 2 * last.length : FIRST_PAGE);
+    if (last && last.length < PAGE) {
+      page.set(last);
+      this.#pages[this.#pages.length - 1] = page;
+      this.#bytes -= last.byteLength;
+    } else this.#pages.push(page);
+    this.#bytes += page.byteLength;
+  }
+}
