@@ -9,6 +9,8 @@ export interface Options {
   readonly workers: number | undefined;
   /** Where the service's CPU profiles go; undefined for none. */
   readonly profile: string | undefined;
+  /** The conversations that the rows of recall search, see readQuestioned; undefined for none. */
+  readonly questions: string | undefined;
   readonly scale: Scale;
 }
 
@@ -64,6 +66,7 @@ export const USAGE = `npm run bench -- [options]
   --rounds n    how many interleaved rounds (5)
   --seconds s   how long each side of a round takes (3)
   --workers n   SESSIONS_WORKERS of the service, with a connection of the load generator for each and more
+  --questions f conversations NAME.jsonl.gz, with NAME-questions.jsonl.gz beside them, for the rows of recall
   --profile dir a CPU profile of each process of the service goes there
 SESSIONS_* and OTEL_* of the environment are handed on to the service.
 `;
@@ -79,6 +82,7 @@ export function readOptions(args: string[]): Options {
       rounds: { type: "string" },
       seconds: { type: "string" },
       workers: { type: "string" },
+      questions: { type: "string" },
       profile: { type: "string" },
     },
   });
@@ -89,6 +93,7 @@ export function readOptions(args: string[]): Options {
     rows: values.rows?.split(",").filter((name) => name !== ""),
     workers: positive("workers", values.workers),
     profile: values.profile,
+    questions: values.questions,
     scale: {
       ...base,
       rounds: positive("rounds", values.rounds) ?? base.rounds,

@@ -11,6 +11,7 @@ import { keyRows } from "./key.js";
 import { langchainRows } from "./langchain.js";
 import { filterMetadataRow, listPageDepthRow, listSessionsRow } from "./listing.js";
 import { mastraRows } from "./mastra.js";
+import { recallRows } from "./recall.js";
 import { slowReaderRow } from "./slow-reader.js";
 import { zepAddMemoryRow } from "./zep-add-memory.js";
 
@@ -31,6 +32,7 @@ export const ROWS: readonly Row[] = [
   deleteDepthRow,
   filterMetadataRow,
   cacheRow,
+  ...recallRows,
   ...mastraRows,
   ...langchainRows,
 ];

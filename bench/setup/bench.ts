@@ -12,6 +12,8 @@ import { openStage, type Stage } from "./stage.js";
 export interface Bench {
   readonly scale: Scale;
   readonly quick: boolean;
+  /** Where the conversations with questions are; undefined where there are none. */
+  readonly questions: string | undefined;
   readonly env: Environment;
   readonly mongo: LocalMongo;
   /** Tells how it goes, apart from the result. */
@@ -37,6 +39,7 @@ export async function startBench(options: Options, env: Environment, say: (line:
   return {
     scale: options.scale,
     quick: options.quick,
+    questions: options.questions,
     env,
     mongo,
     say,

@@ -1,5 +1,5 @@
 /** How much of a text is analyzed at once: a millisecond as a rule, ten where every character is a term that nobody had before. */
-const PIECE = 2_048;
+const PIECE = 1_024;
 
 /** How far before the end of a piece a space is looked for to cut at. */
 const MARGIN = 256;

@@ -193,7 +193,7 @@ export class ScopeIndex {
 }
 
 /** So many terms are taken in at once, where a piece of a text counts as some more. */
-const WORK_AT_ONCE = 4_096;
+const WORK_AT_ONCE = 2_048;
 const WORK_A_PIECE = 256;
 const TERMS_AT_ONCE = 8_192;
 /** So many messages are looked at or taken away at once. */
@@ -209,4 +209,4 @@ const ASKS = /[?？؟]/;
 const END_LENGTH = 200;
 
 /** The objects and the arrays of an index without messages. */
-const BYTES_EMPTY = 4_000;
+const BYTES_EMPTY = 5_000;

@@ -95,7 +95,7 @@ test("the pieces of a text are all of it, none is long, and none begins or ends 
       const pieces = [...piecesOf(text)];
       expect(pieces.join("")).toBe(text);
       for (const piece of pieces) {
-        expect(piece.length).toBeLessThanOrEqual(2_048);
+        expect(piece.length).toBeLessThanOrEqual(1_024);
         expect(piece).not.toMatch(/^\p{Surrogate}|\p{Surrogate}$/u);
       }
     }),
