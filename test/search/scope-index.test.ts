@@ -236,6 +236,16 @@ test("hits come with their neighbours in the session, oldest first, without thos
   expect(hit(0)).toMatchObject({ before: [], after: [] });
 });
 
+test("words that nobody has any more are no forms of a word, however many they are", () => {
+  const gone = Array.from(
+    { length: 1_200 },
+    (_, at) => `house${String.fromCharCode(97 + (at % 26), 97 + ((at / 26) % 26), 97 + at / 676)}`,
+  );
+  const index = indexOf([message(1, "housing"), message(2, gone.join(" "))]);
+  finish(index.remove("s", new Set([2])));
+  expect(everything(index, "housework")).toEqual(everything(indexOf([message(1, "housing")]), "housework"));
+});
+
 test("a query of 10,000 words finds by its rarest", () => {
   const words = Array.from({ length: 10_000 }, (_, at) => `word${at}`);
   const contents = words.slice(0, 2_000).map((word) => `${word} common`);
