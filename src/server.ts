@@ -39,6 +39,8 @@ import { watchPurgeLag } from "./services/purge-lag.js";
 import { createPurger } from "./services/purger.js";
 import { withinReach } from "./services/reach.js";
 import { createRestoreSession } from "./services/restoration.js";
+import { createSearchService } from "./services/search/index.js";
+import { createScopes } from "./services/search/scopes.js";
 import { createSessionService } from "./services/session.js";
 import { createUserService } from "./services/user.js";
 import type { Database } from "./store/database.js";
@@ -50,6 +52,7 @@ import { takeLease } from "./store/lease.js";
 import { createMemoryReader } from "./store/memory.js";
 import { createMessageReader } from "./store/messages.js";
 import { createRetirement } from "./store/retirement.js";
+import { createScopeReader } from "./store/scope-reads.js";
 import { createSessionReader } from "./store/sessions.js";
 import { applyChanges } from "./store/transaction.js";
 import { createUserStore } from "./store/users.js";
@@ -65,6 +68,8 @@ export interface ServerDeps {
   readonly memoryWindow: number;
   /** What the memories that this process keeps may take; 0 keeps none. */
   readonly cacheBytes: number;
+  /** What the indexes that this process keeps for searches may take. */
+  readonly searchCacheBytes: number;
   readonly shutdownGraceMs: number;
   /** Where the HTTP side listens; undefined for nowhere. */
   readonly httpListen?: Address | undefined;
@@ -107,6 +112,9 @@ const LAST_ANSWERS_MS = 500;
  */
 const CHUNKS_AT_A_TIME = 8;
 
+/** How many search indexes are built at a time: they share one processor, and several are done no sooner. */
+const BUILDS_AT_A_TIME = 1;
+
 /**
  * How many calls are worked at at a time of a project that takes all it can get, which is more than this part of all places, while
  * others call: so few that who calls seldom does not wait behind all that it has sent. What takes longer than the turn waits for
@@ -136,10 +144,11 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const known = createKnownSessions({ memoryBytes: deps.cacheBytes, usualWindow: deps.memoryWindow }, encodeMessages);
   const metrics = createMetrics({
     version: ownVersion(),
-    figures: () => ({ requestBytes: admission.requestBytes, cache: known.size() }),
+    figures: () => ({ requestBytes: admission.requestBytes, cache: known.size(), searchIndexBytes: scopes.bytes }),
     process: deps.processMetrics,
   });
-  const { changes, sessions, messages, memory, users } = withinReach({
+  const builds = createTurns({ atATime: BUILDS_AT_A_TIME });
+  const { changes, sessions, messages, memory, users, scopes } = withinReach({
     changes: createGroupCommit(
       (group) => applyChanges(database, known, group, metrics.store),
       database.traces,
@@ -149,6 +158,13 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     messages: createMessageReader(database),
     memory: createMemoryReader(database, known, encodeMessages, metrics.store),
     users: createUserStore(database),
+    scopes: createScopes({
+      reader: createScopeReader(database),
+      cacheBytes: deps.searchCacheBytes,
+      builds,
+      observer: metrics.store,
+      traces: database.traces,
+    }),
   });
   const keys = createKeyStore(database);
   const retirement = createRetirement(database, metrics.store);
@@ -180,6 +196,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       memoryWindow: deps.memoryWindow,
       now,
     }),
+    search: createSearchService({ scopes }),
     user: createUserService({ users, retirement, purger, retentionMs, now }),
     purge: createPurgeService({ purger, retentionMs }),
     key: createKeyService({
@@ -300,10 +317,10 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   };
 }
 
-function operationsIn({ session, memory, user, purge, key }: Services): Operation[] {
+function operationsIn({ session, memory, search, user, purge, key }: Services): Operation[] {
   return [
     ...operationsOf(SessionServiceService, session, UNBOUNDED),
-    ...operationsOf(MemoryServiceService, memory, UNBOUNDED),
+    ...operationsOf(MemoryServiceService, { ...memory, ...search }, UNBOUNDED),
     ...operationsOf(UserServiceService, user, UNBOUNDED),
     ...operationsOf(PurgeServiceService, purge, UNBOUNDED),
     ...operationsOf(KeyServiceService, key, UNBOUNDED),

@@ -24,6 +24,7 @@ const METHODS: Readonly<Record<string, Readonly<Record<string, Role | "anybody">
     DeleteMessage: "writer",
     ClearMemory: "writer",
     SetSummary: "writer",
+    SearchMemory: "reader",
   },
   "sessions.v1.UserService": {
     CreateUser: "writer",

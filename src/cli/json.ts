@@ -1,4 +1,4 @@
-import type { Key, Message, Session, Summary } from "../client/index.js";
+import type { Key, Message, SearchResult, Session, Summary } from "../client/index.js";
 
 /**
  * Resources as `--json` prints them: the names of the API's own fields, times in RFC 3339, payloads in base64, what is unset
@@ -46,6 +46,11 @@ export function jsonOfMessage(message: Message) {
     create_time: message.createTime,
     update_time: message.updateTime,
   };
+}
+
+export function jsonOfSearchResult({ message, score, before, after }: SearchResult) {
+  const full = (one: Message) => ({ session_id: one.sessionId, ...jsonOfMessage(one) });
+  return { score, message: full(message), before: before.map(full), after: after.map(full) };
 }
 
 export function jsonOfKey(key: Key) {

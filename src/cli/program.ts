@@ -8,6 +8,7 @@ import { addKeys } from "./keys-command.js";
 import { addList } from "./list-command.js";
 import { addPurge } from "./purge-command.js";
 import { addRestore } from "./restore-command.js";
+import { addSearch } from "./search-command.js";
 import { addShow } from "./show-command.js";
 
 /** The whole command line. `setConnection` is told before any command runs. */
@@ -32,6 +33,7 @@ export function buildProgram(
     .exitOverride();
   addConnectionOptions(program);
   program.hook("preAction", () => setConnection(readConnection(program.opts(), env)));
-  for (const add of [addImport, addList, addShow, addDelete, addRestore, addPurge, addKeys]) add(program, context);
+  for (const add of [addImport, addList, addShow, addSearch, addDelete, addRestore, addPurge, addKeys])
+    add(program, context);
   return program;
 }

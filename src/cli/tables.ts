@@ -1,11 +1,12 @@
 import Table from "cli-table3";
-import type { JsonObject, Key, Message, Session, Summary } from "../client/index.js";
+import type { JsonObject, Key, Message, SearchResult, Session, Summary } from "../client/index.js";
 
 /** Resources as people read them. */
 
 const PLAIN = { style: { head: [], border: [], compact: true } };
 
 const METADATA_WIDTH = 48;
+const CONTENT_WIDTH = 80;
 
 export function sessionsTable(sessions: readonly Session[], withDeletion: boolean): string {
   const head = ["SESSION", "USER", "MESSAGES", "CREATED", "LAST MESSAGE", "METADATA"];
@@ -40,6 +41,21 @@ export function sessionDetails(session: Session, summary: Summary | undefined): 
   return `${table.toString()}\n`;
 }
 
+export function searchTable(results: readonly SearchResult[]): string {
+  const table = new Table({ ...PLAIN, head: ["SCORE", "SESSION", "#", "MADE", "SPEAKER", "MESSAGE"] });
+  for (const { message, score } of results) {
+    table.push([
+      { content: score === 0 ? "" : score.toFixed(2), hAlign: "right" as const },
+      printable(message.sessionId),
+      { content: String(message.sequence), hAlign: "right" as const },
+      time(message.createTime),
+      printable(speakerOf(message)),
+      shortened(printable(message.content.replaceAll(/\s+/g, " ")), CONTENT_WIDTH),
+    ]);
+  }
+  return `${table.toString()}\n`;
+}
+
 export function keysTable(keys: readonly Key[]): string {
   const table = new Table({ ...PLAIN, head: ["KEY", "NAME", "ROLE", "USER", "CREATED", "EXPIRES", "REVOKED"] });
   for (const key of keys) {
@@ -57,15 +73,18 @@ export function keysTable(keys: readonly Key[]): string {
 }
 
 export function messageText(message: Message): string {
-  const kind = message.roleType && message.roleType !== message.role ? message.roleType : "";
-  const speaker = [message.role, kind && message.role ? `(${kind})` : kind].filter((part) => part !== "").join(" ");
-  const head = [`#${message.sequence}`, time(message.createTime), printable(speaker)];
+  const head = [`#${message.sequence}`, time(message.createTime), printable(speakerOf(message))];
   const lines = [head.join("  ").trimEnd()];
   if (message.content !== "") lines.push(indented(printable(message.content)));
   if (message.payload)
     lines.push(`  [payload: ${message.payload.length} bytes ${printable(message.payloadType ?? "")}]`);
   if (Object.keys(message.metadata).length > 0) lines.push(`  ${metadata(message.metadata)}`);
   return `${lines.join("\n")}\n`;
+}
+
+function speakerOf({ role, roleType }: Message): string {
+  const kind = roleType && roleType !== role ? roleType : "";
+  return [role, kind && role ? `(${kind})` : kind].filter((part) => part !== "").join(" ");
 }
 
 const time = (date: Date | undefined): string =>

@@ -58,6 +58,11 @@ export interface MemoryCalls {
   clearMemory(request: api.ClearMemoryRequest, options?: CallOptions): Promise<Session>;
   /** NOT_FOUND (SESSION_NOT_FOUND); FAILED_PRECONDITION (MESSAGE_NOT_FOUND). */
   setSummary(request: api.SetSummaryRequest, options?: CallOptions): Promise<Summary>;
+  /**
+   * Finds messages in one session, or in all of a user's. What is not there has nothing to be found. RESOURCE_EXHAUSTED
+   * (SCOPE_TOO_LARGE); FAILED_PRECONDITION (EMBEDDINGS_NOT_CONFIGURED).
+   */
+  searchMemory(request: api.SearchMemoryRequest, options?: CallOptions): Promise<api.SearchMemoryResponse>;
 }
 
 export interface UserCalls {

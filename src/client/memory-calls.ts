@@ -5,7 +5,7 @@ import { requiredDate, toMessage, toSession, toSummary } from "./convert.js";
 import { listingCall } from "./listing-call.js";
 import type { NewMessage } from "./requests.js";
 import type { Transport } from "./transport.js";
-import { wireMode, wireRoleType, wireTime } from "./wire.js";
+import { searchModeOf, wireMode, wireRoleType, wireSearchMode, wireTime } from "./wire.js";
 
 export function memoryCalls(transport: Transport): MemoryCalls {
   const { unary } = transport;
@@ -58,6 +58,26 @@ export function memoryCalls(transport: Transport): MemoryCalls {
     async setSummary(request, options) {
       const { summary } = await unary("setSummary", wire.SetSummaryRequest.fromPartial(request), options);
       return toSummary(summary);
+    },
+    async searchMemory({ roleTypes = [], createdAfter, createdBefore, mode, ...rest }, options) {
+      const request = wire.SearchMemoryRequest.fromPartial({
+        ...rest,
+        roleTypes: roleTypes.flatMap((roleType, index) => wireRoleType(roleType, `role_types[${index}]`) ?? []),
+        createdAfter: wireTime("created_after", createdAfter),
+        createdBefore: wireTime("created_before", createdBefore),
+        mode: wireSearchMode(mode),
+      });
+      const response = await unary("searchMemory", request, options);
+      return {
+        results: response.results.map(({ message, score, before, after }) => ({
+          message: toMessage(message),
+          score,
+          before: before.map(toMessage),
+          after: after.map(toMessage),
+        })),
+        mode: searchModeOf(response.mode),
+        unembeddedMessages: response.unembeddedMessages,
+      };
     },
   };
 }

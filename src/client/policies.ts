@@ -9,7 +9,7 @@ import type { RequestOf, UnaryName } from "./methods.js";
  *
  * | Call | Tried again | Why |
  * |---|---|---|
- * | every get, batchGet and list | yes | reads; a listing resumes after its last chunk |
+ * | every get, batchGet, list and search | yes | reads; a listing resumes after its last chunk |
  * | addMemory with messages | yes | every message has an id, and the service knows a repetition |
  * | addMemory without messages | no | nothing to know a repetition by; could undelete what was deleted in between |
  * | updateSession, updateUser, updateMessage | merge and merge-patch without etag | after a success that got lost, the etag is no longer the current one; replace would drop keys that others merged in between |
@@ -51,6 +51,7 @@ export const POLICIES: { readonly [Name in UnaryName]: Policy<RequestOf<Name>> }
   deleteMessage: { retries: never },
   clearMemory: { retries: never },
   setSummary: { retries: always },
+  searchMemory: { retries: always },
 
   createUser: { retries: never },
   getUser: { retries: always },

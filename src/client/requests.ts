@@ -188,6 +188,50 @@ export interface SetSummaryRequest {
   readonly tokenCount?: number;
 }
 
+/** `lexical` compares words, `semantic` meanings, `hybrid` both. */
+export type SearchMode = "lexical" | "semantic" | "hybrid";
+
+export interface SearchMemoryRequest {
+  /** What to look for. At least one of `text` and `metadata`. */
+  readonly text?: string;
+  /** Only messages whose own metadata contains this, as in ListSessionsRequest. Without `text` the newest of them come first. */
+  readonly metadata?: JsonObject;
+  /** The session to search in. Exactly one of `sessionId` and `userId`. */
+  readonly sessionId?: string;
+  /** The user in all of whose live sessions to search. */
+  readonly userId?: string;
+  /** Only messages of one of these kinds of speaker. Undefined or empty: all. */
+  readonly roleTypes?: readonly RoleType[];
+  /** Only messages made after this time, itself excluded. */
+  readonly createdAfter?: Date;
+  /** Only messages made before this time, itself excluded. */
+  readonly createdBefore?: Date;
+  /** At most 100. Default 10. */
+  readonly limit?: number;
+  /** Default: the best that the service has. */
+  readonly mode?: SearchMode;
+  /** How many messages come with each result from right before and right after it, at most 10. Default 0. */
+  readonly neighbors?: number;
+}
+
+export interface SearchResult {
+  readonly message: Message;
+  /** Larger is better; comparable within one answer only. */
+  readonly score: number;
+  /** Oldest first. */
+  readonly before: Message[];
+  readonly after: Message[];
+}
+
+export interface SearchMemoryResponse {
+  /** The best first. */
+  readonly results: SearchResult[];
+  /** How messages were compared. Undefined when it is a way that a later service has. */
+  readonly mode?: SearchMode;
+  /** How many messages of the scope the service has yet to embed; 0 without an embeddings endpoint. */
+  readonly unembeddedMessages: number;
+}
+
 export interface CreateUserRequest {
   readonly userId: string;
   /** At most 256 code points, as are the names. */

@@ -1,10 +1,11 @@
 import type { Duration } from "../../gen/google/protobuf/duration.js";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import { Role as WireRole } from "../../gen/sessions/v1/key_service.js";
+import { SearchMode as WireSearchMode } from "../../gen/sessions/v1/memory_service.js";
 import { MetadataMode as WireMode, RoleType as WireRoleType } from "../../gen/sessions/v1/resources.js";
 import { SessionOrder as WireOrder } from "../../gen/sessions/v1/session_service.js";
 import { invalidArgument } from "./error.js";
-import type { MetadataMode, SessionOrder } from "./requests.js";
+import type { MetadataMode, SearchMode, SessionOrder } from "./requests.js";
 import type { Role, RoleType } from "./resources.js";
 
 /** Times and enums between their wire form and JavaScript's. */
@@ -29,6 +30,12 @@ const ORDERS: Readonly<Record<SessionOrder, WireOrder>> = {
   lastMessageTime: WireOrder.SESSION_ORDER_LAST_MESSAGE_TIME,
 };
 
+const SEARCH_MODES: Readonly<Record<SearchMode, WireSearchMode>> = {
+  lexical: WireSearchMode.SEARCH_MODE_LEXICAL,
+  semantic: WireSearchMode.SEARCH_MODE_SEMANTIC,
+  hybrid: WireSearchMode.SEARCH_MODE_HYBRID,
+};
+
 const ROLES: Readonly<Record<Role, WireRole>> = {
   reader: WireRole.ROLE_READER,
   writer: WireRole.ROLE_WRITER,
@@ -36,15 +43,18 @@ const ROLES: Readonly<Record<Role, WireRole>> = {
 };
 
 const ROLE_TYPE_NAMES = new Map(Object.entries(ROLE_TYPES).map(([name, value]) => [value, name as RoleType]));
+const SEARCH_MODE_NAMES = new Map(Object.entries(SEARCH_MODES).map(([name, value]) => [value, name as SearchMode]));
 const ROLE_NAMES = new Map(Object.entries(ROLES).map(([name, value]) => [value, name as Role]));
 
 export const wireRoleType = (roleType: RoleType | undefined, field: string) => oneOf(field, ROLE_TYPES, roleType);
 export const wireRole = (role: Role | undefined) => oneOf("role", ROLES, role);
 export const wireMode = (mode: MetadataMode | undefined) => oneOf("metadata_mode", MODES, mode);
+export const wireSearchMode = (mode: SearchMode | undefined) => oneOf("mode", SEARCH_MODES, mode);
 export const wireOrder = (order: SessionOrder | undefined) => oneOf("order", ORDERS, order);
 
 /** Undefined when it is unset, or one that a later service has. */
 export const roleTypeOf = (wire: WireRoleType): RoleType | undefined => ROLE_TYPE_NAMES.get(wire);
+export const searchModeOf = (wire: WireSearchMode): SearchMode | undefined => SEARCH_MODE_NAMES.get(wire);
 export const roleOf = (wire: WireRole): Role | undefined => ROLE_NAMES.get(wire);
 
 /** Callers in plain JavaScript can send anything; a mistake must not become the default. */

@@ -28,6 +28,8 @@ export interface Config {
   readonly memoryWindow: number;
   /** What the memories that one process keeps may take. */
   readonly cacheBytes: number;
+  /** What the search indexes that one process keeps may take. */
+  readonly searchCacheBytes: number;
   readonly shutdownGraceMs: number;
   /** How many processes serve the one address. */
   readonly workers: number;
@@ -92,6 +94,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
     memoryWindow: read("SESSIONS_MEMORY_WINDOW", "50", wholeNumber(1, 1000)),
     cacheBytes: read("SESSIONS_CACHE_MIB", "64", wholeNumber(0, 1_000_000)) * MIB,
+    searchCacheBytes: read("SESSIONS_SEARCH_CACHE_MIB", "128", wholeNumber(1, 1_000_000)) * MIB,
     shutdownGraceMs: read("SESSIONS_SHUTDOWN_GRACE", "10s", duration(0, MAX_TIMER_MS)),
     workers: read("SESSIONS_WORKERS", "1", wholeNumber(1, 256)),
     maxCalls: read("SESSIONS_MAX_CALLS", "1000", wholeNumber(1, 1_000_000)),

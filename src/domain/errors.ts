@@ -44,6 +44,8 @@ export type ErrorReason =
   | "KEY_NOT_FOUND"
   | "KEY_SET_UNAVAILABLE"
   | "UNIMPLEMENTED"
+  | "SCOPE_TOO_LARGE"
+  | "EMBEDDINGS_NOT_CONFIGURED"
   | "INTERNAL";
 
 export interface Violation {
@@ -178,6 +180,28 @@ export const memoryTooLarge = (sessionId: string, messages: number) =>
     "RESPONSE_TOO_LARGE",
     `The newest ${messages} messages of session ${quote(sessionId)} have more than ${MAX_MEMORY_BYTES} bytes: ask for fewer with last_n, or stream them with ListMessages.`,
     { session_id: sessionId, last_n: String(messages), max_bytes: String(MAX_MEMORY_BYTES) },
+  );
+
+/** `atMost`: what of it there is too much of, and how much of that may be. */
+export const scopeTooLarge = (
+  scope: { session_id: string } | { user_id: string },
+  messages: number,
+  atMost: { max_messages: string } | { max_index_mib: string },
+) =>
+  new SessionsError(
+    "RESOURCE_EXHAUSTED",
+    "SCOPE_TOO_LARGE",
+    "user_id" in scope
+      ? `The sessions of user ${quote(scope.user_id)} have more to search in (${messages} messages) than this service keeps an index of: search in one session instead, by session_id.`
+      : `Session ${quote(scope.session_id)} has more to search in (${messages} messages) than this service keeps an index of: read it with ListMessages, or have SESSIONS_SEARCH_CACHE_MIB raised.`,
+    { ...scope, messages: String(messages), ...atMost },
+  );
+
+export const embeddingsNotConfigured = () =>
+  new SessionsError(
+    "FAILED_PRECONDITION",
+    "EMBEDDINGS_NOT_CONFIGURED",
+    "This service has no embeddings endpoint, which semantic and hybrid search need: search lexically, or leave the mode unspecified.",
   );
 
 /** All that is wrong, as far as the headers that carry an error have room for it: they hold 8 KiB in many a client. */

@@ -12,6 +12,10 @@ export function idOf(key: string): string {
   return key.slice(key.indexOf("/") + 1);
 }
 
+export function projectOf(key: string): string {
+  return key.slice(0, key.indexOf("/"));
+}
+
 /** The half-open range of all keys of a project: "0" is the character after "/". */
 export function keyRange(project: string): { from: string; to: string } {
   return { from: `${project}/`, to: `${project}0` };

@@ -17,3 +17,11 @@ export const MAX_CHUNK_SIZE = 1000;
 
 /** A chunk of a stream is closed when its items reach this size, so that a write is bounded in bytes too. */
 export const CHUNK_BYTES = 256 * 1024;
+
+export const DEFAULT_SEARCH_LIMIT = 10;
+export const MAX_SEARCH_LIMIT = 100;
+export const MAX_NEIGHBORS = 10;
+/** What one search may have to look through. */
+export const MAX_SCOPE_MESSAGES = 200_000;
+/** What the messages of one SearchMemory may have: below the 4 MiB that clients take by default. */
+export const MAX_SEARCH_BYTES = 4_000_000;

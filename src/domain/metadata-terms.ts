@@ -29,7 +29,8 @@ export function filterTerms(project: string, filter: JsonObject): string[] {
   return termsOf(project, filter).slice(-8);
 }
 
-function termsOf(project: string, metadata: JsonObject): string[] {
+/** All terms of a metadata object, however many. */
+export function termsOf(project: string, metadata: JsonObject): string[] {
   const containers = new Set<string>();
   const scalars = new Set<string>();
   const walk = (path: string, value: JsonValue): void => {

@@ -60,10 +60,12 @@ export interface MetricsOptions {
 export interface Figures {
   readonly requestBytes: number;
   readonly cache: { readonly sessions: number; readonly bytes: number };
+  /** Of the indexes that are kept for searches. */
+  readonly searchIndexBytes: number;
 }
 
-const GROUPS = ["commit", "memory_read", "session_read"] as const;
-const CACHES = ["memory", "state"] as const;
+const GROUPS = ["commit", "memory_read", "session_read", "search"] as const;
+const CACHES = ["memory", "state", "index"] as const;
 const OUTCOMES = ["hit", "partial", "stale", "miss"] as const;
 const ERASED = ["sessions", "messages", "users"] as const;
 /** What callers are most often told; other refusals appear when they happen. */
@@ -111,6 +113,11 @@ export function createMetrics({ version, figures, process }: MetricsOptions): Me
   gauge("sessions_cache_bytes", "What the messages take that are kept to answer GetMemory.", {
     collect() {
       this.set(figures().cache.bytes);
+    },
+  });
+  gauge("sessions_search_index_bytes", "What the indexes take that are kept for searches.", {
+    collect() {
+      this.set(figures().searchIndexBytes);
     },
   });
   gauge("sessions_cache_sessions", "Sessions of which something is kept in memory.", {
@@ -238,7 +245,7 @@ function storeRecorder(registry: Registry): StoreRecorder {
   });
   const countAsked = counter(registry, {
     name: "sessions_cache_requests_total",
-    help: "What was kept of a session when it was wanted: its newest messages, for GetMemory, or its state, for adding to it.",
+    help: "What was kept when it was wanted: of a session its newest messages or its state, of a scope its index for searches.",
     labelNames: ["cache", "outcome"],
   });
   const countErased = counter(registry, {

@@ -5,6 +5,7 @@ import { type MessageRecord, NO_TIME, type SessionRecord, type SummaryRecord } f
 import type { EncodeMessages } from "../store/known/memory.js";
 import type { Memory } from "../store/memory.js";
 import type { Raw, RawDocument } from "../store/raw.js";
+import type { Found } from "./search/found.js";
 import { WireWriter } from "./wire-writer.js";
 
 /**
@@ -72,6 +73,27 @@ export function encodeListMessages(
   out.text(2, nextCursor);
   return new Encoded(out.finish());
 }
+
+export function encodeSearchMemory(
+  found: readonly Found[],
+  mode: memoryApi.SearchMode,
+  unembeddedMessages: number,
+): Encoded<memoryApi.SearchMemoryResponse> {
+  const out = new WireWriter(sum(found, foundBytes));
+  for (const one of found) {
+    out.message(1, foundBytes(one), () => {
+      writeMessage(out, 1, one.message);
+      out.double(2, one.score);
+      for (const message of one.before) writeMessage(out, 3, message);
+      for (const message of one.after) writeMessage(out, 4, message);
+    });
+  }
+  out.integer(2, mode);
+  out.integer(3, unembeddedMessages);
+  return new Encoded(out.finish());
+}
+
+const foundBytes = ({ message, before, after }: Found): number => sum([message, ...before, ...after], messageBytes);
 
 function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord>): void {
   const { _id, uid, user, metadata, deleted, lastMessageTime, deleteTime, purgeTime } = session;

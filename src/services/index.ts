@@ -1,6 +1,7 @@
 import type { KeyService } from "./key.js";
 import type { MemoryService } from "./memory.js";
 import type { PurgeService } from "./purge.js";
+import type { SearchService } from "./search/index.js";
 import type { SessionService } from "./session.js";
 import type { UserService } from "./user.js";
 
@@ -8,6 +9,7 @@ import type { UserService } from "./user.js";
 export interface Services {
   readonly session: SessionService;
   readonly memory: MemoryService;
+  readonly search: SearchService;
   readonly user: UserService;
   readonly purge: PurgeService;
   readonly key: KeyService;

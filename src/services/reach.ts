@@ -8,6 +8,7 @@ import type { MemoryReader } from "../store/memory.js";
 import type { MessageReader } from "../store/messages.js";
 import type { SessionReader } from "../store/sessions.js";
 import type { UserStore } from "../store/users.js";
+import type { Scopes } from "./search/scopes.js";
 
 /**
  * The one place that says what a caller reaches who is bound to a user: to them whatever is not that user's is missing. All that the
@@ -22,9 +23,10 @@ export interface Stores {
   readonly messages: MessageReader;
   readonly memory: MemoryReader;
   readonly users: UserStore;
+  readonly scopes: Scopes;
 }
 
-export function withinReach({ changes, sessions, messages, memory, users }: Stores): Stores {
+export function withinReach({ changes, sessions, messages, memory, users, scopes }: Stores): Stores {
   const own: SessionReader = {
     ...sessions,
     async get(call, key, showDeleted) {
@@ -83,6 +85,20 @@ export function withinReach({ changes, sessions, messages, memory, users }: Stor
       },
       async change(call, key, decide) {
         return reaches(call, key) ? users.change(call, key, decide) : decide(undefined, new Date());
+      },
+    },
+    scopes: {
+      get bytes() {
+        return scopes.bytes;
+      },
+      async look(call, scope, into) {
+        if (call.user === undefined) return scopes.look(call, scope, into);
+        if ("user" in scope) return reaches(call, scope.user) ? scopes.look(call, scope, into) : undefined;
+        // First the session alone, as for a read of its memory.
+        if (!(await own.get(call, scope.session))) return undefined;
+        return scopes.look(call, scope, async (at) =>
+          reaches(call, at.sessions.get(scope.session)?.user) ? into(at) : undefined,
+        );
       },
     },
   };

@@ -19,6 +19,14 @@ export class WireWriter {
     this.#varint(value);
   }
 
+  double(field: number, value: number): void {
+    if (value === 0) return;
+    this.#reserve(MAX_VARINT + DOUBLE_BYTES);
+    this.#varint(field * 8 + FIXED_64);
+    this.#bytes.writeDoubleLE(value, this.#end);
+    this.#end += DOUBLE_BYTES;
+  }
+
   /** A string or bytes; of a string its UTF-8. */
   bytes(field: number, value: Uint8Array): void {
     if (value.length > 0) this.encoded(field, value);
@@ -134,7 +142,9 @@ export class WireWriter {
 /** From here on a copy in one go is worth its cost. */
 const MANY_BYTES = 48;
 
+const FIXED_64 = 1;
 const LENGTH_DELIMITED = 2;
+const DOUBLE_BYTES = 8;
 const MAX_VARINT = 10;
 const MARGIN = 64;
 

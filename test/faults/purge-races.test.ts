@@ -344,6 +344,7 @@ test("a session of 200,000 messages is deleted as fast as an empty one, and purg
       purgeIntervalMs: HOUR_MS,
       memoryWindow: 50,
       cacheBytes: 64 * 1024 * 1024,
+      searchCacheBytes: 128 * 1024 * 1024,
       shutdownGraceMs: 2_000,
       limits: { maxCalls: 1_000, maxStreams: 1_000, maxRequestBytes: 64 * 1024 * 1024 },
     },

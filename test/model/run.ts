@@ -18,6 +18,7 @@ import {
   type Session,
   type User,
 } from "./rules.js";
+import { searchAgrees, TEXT } from "./searches.js";
 import { type AddMemory, CONTENTS, type Etag, FILTERS, SESSIONS, type Step, USERS } from "./steps.js";
 
 export interface Subject {
@@ -340,6 +341,22 @@ async function readsAgree(index: number, { rules, known, views, subject }: Conte
     }
   };
 
+  /** In a session, or in all of a user's; of two processes both are asked now and then, as for memories. */
+  const search = async (scope: { session: string } | { user: string }): Promise<void> => {
+    const asked = apis.length === 1 || index % 3 === 2 ? apis : [apis[index % 3] as Api];
+    const request = "user" in scope ? { userId: full(scope.user) } : { sessionId: full(scope.session) };
+    const answers = await Promise.all(
+      asked.map((api) => api.memory.searchMemory({ ...request, text: TEXT, limit: 100 })),
+    );
+    const inScope = rules
+      .liveSessions()
+      .filter((session) => ("user" in scope ? session.user === scope.user : session.id === scope.session));
+    const messages = inScope.flatMap((session) =>
+      liveMessages(session).map(({ sequence }) => ({ session: full(session.id), sequence })),
+    );
+    for (const answer of answers) searchAgrees(answer, messages);
+  };
+
   const readUser = async (id: string): Promise<void> => {
     const read = await found(users.getUser({ userId: full(id) }), "NOT_FOUND USER_NOT_FOUND");
     views.userAgrees(read?.user, rules.liveUser(id));
@@ -394,6 +411,8 @@ async function readsAgree(index: number, { rules, known, views, subject }: Conte
     readList({ showDeleted: true }),
     ...USERS.map((user) => readList({ user, showDeleted: isEven })),
     readList({ metadata: FILTERS[index % FILTERS.length] as JsonObject }),
+    ...SESSIONS.map((session) => search({ session })),
+    ...USERS.map((user) => search({ user })),
   ]);
 }
 

@@ -10,7 +10,7 @@ const GET = "/sessions.v1.SessionService/GetSession";
 const LIST = "/sessions.v1.SessionService/ListSessions";
 const GET_METHOD = { method: GET.slice(1) };
 
-function someMetrics(figures = { requestBytes: 0, cache: { sessions: 0, bytes: 0 } }): Metrics {
+function someMetrics(figures = { requestBytes: 0, searchIndexBytes: 0, cache: { sessions: 0, bytes: 0 } }): Metrics {
   const methods = [
     { path: GET, streams: false },
     { path: LIST, streams: true },
@@ -75,8 +75,8 @@ test("however many paths are made up, they are one series, and nothing of them i
 
 test("with several processes counts and sizes are summed, the database is as its worst sees it, and lag is that of the last", async () => {
   const processes = [
-    someMetrics({ requestBytes: 5, cache: { sessions: 1, bytes: 100 } }),
-    someMetrics({ requestBytes: 7, cache: { sessions: 2, bytes: 10 } }),
+    someMetrics({ requestBytes: 5, searchIndexBytes: 0, cache: { sessions: 1, bytes: 100 } }),
+    someMetrics({ requestBytes: 7, searchIndexBytes: 0, cache: { sessions: 2, bytes: 10 } }),
   ];
   const [first, second] = processes as [Metrics, Metrics];
   for (let n = 0; n < 3; n++) call(first, GET);

@@ -39,6 +39,13 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
   SetSummary: () => api.memory.setSummary({ sessionId: LONG, recentMessageId: "m1", content: "so far" }),
   DeleteMessage: () => api.memory.deleteMessage({ sessionId: LONG, messageId: "m2" }),
   ClearMemory: () => api.memory.clearMemory({ sessionId: "cleared-1" }),
+  "SearchMemory in a session": () => api.memory.searchMemory({ sessionId: LONG, text: "m1", neighbors: 2 }),
+  "SearchMemory in a user's sessions": () => api.memory.searchMemory({ userId: "user-1", text: "x", neighbors: 2 }),
+  "SearchMemory after messages were changed": async () => {
+    await api.memory.searchMemory({ sessionId: "session-11", text: "x" });
+    await api.memory.updateMessage({ sessionId: "session-11", messageId: "m0", metadata: { a: 1 } });
+    await api.memory.searchMemory({ sessionId: "session-11", metadata: { a: 1 } });
+  },
   CreateUser: () => api.users.createUser({ userId: randomUUID() }),
   GetUser: () => api.users.getUser({ userId: "user-1" }),
   UpdateUser: () => api.users.updateUser({ userId: "user-1", email: "a@b" }),

@@ -54,6 +54,7 @@ export async function startExplainer(): Promise<Explainer> {
       purgeIntervalMs: 2 ** 30,
       memoryWindow: 50,
       cacheBytes: CACHE_BYTES,
+      searchCacheBytes: 128 * 1024 * 1024,
       shutdownGraceMs: 5_000,
       limits: LIMITS,
     },

@@ -80,6 +80,7 @@ export async function startObservedService(
       purgeIntervalMs: 3_600_000,
       memoryWindow: 50,
       cacheBytes: CACHE_BYTES,
+      searchCacheBytes: 128 * 1024 * 1024,
       shutdownGraceMs: options.shutdownGraceMs ?? 5_000,
       limits: LIMITS,
       httpListen: { host: "127.0.0.1", port: 0 },

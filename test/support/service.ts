@@ -38,6 +38,7 @@ export async function startService(options: TestServiceOptions = {}): Promise<Te
       purgeIntervalMs: 60_000,
       memoryWindow: 50,
       cacheBytes: CACHE_BYTES,
+      searchCacheBytes: 2 * CACHE_BYTES,
       shutdownGraceMs: 5_000,
       limits: LIMITS,
       ...deps,

@@ -144,6 +144,17 @@ export const ErrorReason = {
    * Status UNIMPLEMENTED.
    */
   ERROR_REASON_UNIMPLEMENTED: 26,
+  /**
+   * ERROR_REASON_SCOPE_TOO_LARGE - The scope of a search has more messages than the service keeps an index of. Nothing was read: search in one session instead of
+   * all of a user's. Status RESOURCE_EXHAUSTED, metadata {"user_id": "u1", "messages": "250000", "max_messages": "200000"}, or with
+   * "session_id".
+   */
+  ERROR_REASON_SCOPE_TOO_LARGE: 27,
+  /**
+   * ERROR_REASON_EMBEDDINGS_NOT_CONFIGURED - Semantic and hybrid search need an embeddings endpoint, and the service has none. Search with SEARCH_MODE_LEXICAL, or leave the mode
+   * unspecified. Status FAILED_PRECONDITION.
+   */
+  ERROR_REASON_EMBEDDINGS_NOT_CONFIGURED: 28,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -176,4 +187,6 @@ export namespace ErrorReason {
   export type ERROR_REASON_KEY_NOT_FOUND = typeof ErrorReason.ERROR_REASON_KEY_NOT_FOUND;
   export type ERROR_REASON_KEY_SET_UNAVAILABLE = typeof ErrorReason.ERROR_REASON_KEY_SET_UNAVAILABLE;
   export type ERROR_REASON_UNIMPLEMENTED = typeof ErrorReason.ERROR_REASON_UNIMPLEMENTED;
+  export type ERROR_REASON_SCOPE_TOO_LARGE = typeof ErrorReason.ERROR_REASON_SCOPE_TOO_LARGE;
+  export type ERROR_REASON_EMBEDDINGS_NOT_CONFIGURED = typeof ErrorReason.ERROR_REASON_EMBEDDINGS_NOT_CONFIGURED;
 }

@@ -21,6 +21,27 @@ import { Struct } from "../../../src/domain/struct.js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { Message, MetadataMode, RoleType, Session, Summary } from "./resources.js";
 
+/** SearchMode says how messages are compared with a text. */
+export const SearchMode = {
+  /** SEARCH_MODE_UNSPECIFIED - The best that the service has: hybrid with an embeddings endpoint, else lexical. */
+  SEARCH_MODE_UNSPECIFIED: 0,
+  /** SEARCH_MODE_LEXICAL - By the words. */
+  SEARCH_MODE_LEXICAL: 1,
+  /** SEARCH_MODE_SEMANTIC - By the meaning: what is not embedded yet is not found. */
+  SEARCH_MODE_SEMANTIC: 2,
+  /** SEARCH_MODE_HYBRID - By both: the best by their words, put in order by their meaning, too. */
+  SEARCH_MODE_HYBRID: 3,
+} as const;
+
+export type SearchMode = typeof SearchMode[keyof typeof SearchMode];
+
+export namespace SearchMode {
+  export type SEARCH_MODE_UNSPECIFIED = typeof SearchMode.SEARCH_MODE_UNSPECIFIED;
+  export type SEARCH_MODE_LEXICAL = typeof SearchMode.SEARCH_MODE_LEXICAL;
+  export type SEARCH_MODE_SEMANTIC = typeof SearchMode.SEARCH_MODE_SEMANTIC;
+  export type SEARCH_MODE_HYBRID = typeof SearchMode.SEARCH_MODE_HYBRID;
+}
+
 /** NewMessage is a message to be added. */
 export interface NewMessage {
   /**
@@ -235,6 +256,82 @@ export interface SetSummaryRequest {
 export interface SetSummaryResponse {
   /** Output only. The summary as it was set. */
   summary: Summary | undefined;
+}
+
+/** SearchMemoryRequest is the request of SearchMemory. */
+export interface SearchMemoryRequest {
+  /**
+   * Optional. What to look for, in the words of a question or of an answer: at most 1 MiB of UTF-8. At least one of `text` and
+   * `metadata` is required.
+   */
+  text: string;
+  /**
+   * Optional. Only messages whose own metadata contains this, nested: objects have at least these keys, arrays at least these
+   * elements. Without `text` the newest of them come first. See Session for its limits.
+   */
+  metadata:
+    | { [key: string]: any }
+    | undefined;
+  /** Optional. The session to search in. Exactly one of `session_id` and `user_id` is required. */
+  sessionId?:
+    | string
+    | undefined;
+  /** Optional. The user in all of whose live sessions to search. Exactly one of `session_id` and `user_id` is required. */
+  userId?:
+    | string
+    | undefined;
+  /** Optional. Only messages of one of these kinds of speaker. None: all messages. */
+  roleTypes: RoleType[];
+  /** Optional. Only messages whose create_time is later than this. */
+  createdAfter:
+    | Timestamp
+    | undefined;
+  /** Optional. Only messages whose create_time is earlier than this. */
+  createdBefore:
+    | Timestamp
+    | undefined;
+  /** Optional. How many results to return at most. 0: 10. More than 100 counts as 100. Negative is INVALID_ARGUMENT. */
+  limit: number;
+  /** Optional. How messages are compared with the text. Semantic and hybrid search without a text are INVALID_ARGUMENT. */
+  mode: SearchMode;
+  /**
+   * Optional. How many messages to return from right before and right after each result. More than 10 counts as 10. Negative is
+   * INVALID_ARGUMENT.
+   */
+  neighbors: number;
+}
+
+/** SearchResult is a message that was found. */
+export interface SearchResult {
+  /** Output only. The message. */
+  message:
+    | Message
+    | undefined;
+  /**
+   * Output only. How well it matches: larger is better, and comparable with the other results of this answer only. 0 when there was no
+   * text to compare with.
+   */
+  score: number;
+  /** Output only. The messages right before it in its session, oldest first, as many as were asked for. */
+  before: Message[];
+  /** Output only. The messages right after it in its session, oldest first, as many as were asked for. */
+  after: Message[];
+}
+
+/** SearchMemoryResponse is the response of SearchMemory. */
+export interface SearchMemoryResponse {
+  /**
+   * Output only. The best first; without a text the newest first. All of them have less than the 4 MiB that clients take by default:
+   * neighbors that have no room are left out, and then the last results, but not the first.
+   */
+  results: SearchResult[];
+  /**
+   * Output only. How the messages were compared: never unspecified. Lexical when the embeddings endpoint does not answer and no mode
+   * was asked for.
+   */
+  mode: SearchMode;
+  /** Output only. How many messages of the scope are not embedded yet. 0 without an embeddings endpoint. */
+  unembeddedMessages: number;
 }
 
 function createBaseNewMessage(): NewMessage {
@@ -1669,6 +1766,370 @@ export const SetSummaryResponse: MessageFns<SetSummaryResponse> = {
   },
 };
 
+function createBaseSearchMemoryRequest(): SearchMemoryRequest {
+  return {
+    text: "",
+    metadata: undefined,
+    sessionId: undefined,
+    userId: undefined,
+    roleTypes: [],
+    createdAfter: undefined,
+    createdBefore: undefined,
+    limit: 0,
+    mode: 0,
+    neighbors: 0,
+  };
+}
+
+export const SearchMemoryRequest: MessageFns<SearchMemoryRequest> = {
+  encode(message: SearchMemoryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.text !== "") {
+      writer.uint32(10).string(message.text);
+    }
+    if (message.metadata !== undefined) {
+      Struct.encode(Struct.wrap(message.metadata), writer.uint32(18).fork()).join();
+    }
+    if (message.sessionId !== undefined) {
+      writer.uint32(26).string(message.sessionId);
+    }
+    if (message.userId !== undefined) {
+      writer.uint32(34).string(message.userId);
+    }
+    if (message.roleTypes.length !== 0) {
+      writer.uint32(42).fork();
+      for (const v of message.roleTypes) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.createdAfter !== undefined) {
+      Timestamp.encode(message.createdAfter, writer.uint32(50).fork()).join();
+    }
+    if (message.createdBefore !== undefined) {
+      Timestamp.encode(message.createdBefore, writer.uint32(58).fork()).join();
+    }
+    if (message.limit !== 0) {
+      writer.uint32(64).int32(message.limit);
+    }
+    if (message.mode !== 0) {
+      writer.uint32(72).int32(message.mode);
+    }
+    if (message.neighbors !== 0) {
+      writer.uint32(80).int32(message.neighbors);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SearchMemoryRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSearchMemoryRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.metadata = Struct.unwrap(Struct.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sessionId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.userId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag === 40) {
+              message.roleTypes.push(reader.int32() as any);
+
+              continue;
+            }
+
+            if (tag === 42) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.roleTypes.push(reader.int32() as any);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.createdAfter = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.createdBefore = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.limit = reader.int32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.mode = reader.int32() as any;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.neighbors = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SearchMemoryRequest>): SearchMemoryRequest {
+    return SearchMemoryRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SearchMemoryRequest>): SearchMemoryRequest {
+    const message = createBaseSearchMemoryRequest();
+    message.text = object.text ?? "";
+    message.metadata = object.metadata ?? undefined;
+    message.sessionId = object.sessionId ?? undefined;
+    message.userId = object.userId ?? undefined;
+    message.roleTypes = object.roleTypes?.map((e) => e) || [];
+    message.createdAfter = (object.createdAfter !== undefined && object.createdAfter !== null)
+      ? Timestamp.fromPartial(object.createdAfter)
+      : undefined;
+    message.createdBefore = (object.createdBefore !== undefined && object.createdBefore !== null)
+      ? Timestamp.fromPartial(object.createdBefore)
+      : undefined;
+    message.limit = object.limit ?? 0;
+    message.mode = object.mode ?? 0;
+    message.neighbors = object.neighbors ?? 0;
+    return message;
+  },
+};
+
+function createBaseSearchResult(): SearchResult {
+  return { message: undefined, score: 0, before: [], after: [] };
+}
+
+export const SearchResult: MessageFns<SearchResult> = {
+  encode(message: SearchResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.message !== undefined) {
+      Message.encode(message.message, writer.uint32(10).fork()).join();
+    }
+    if (message.score !== 0) {
+      writer.uint32(17).double(message.score);
+    }
+    for (const v of message.before) {
+      Message.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.after) {
+      Message.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SearchResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSearchResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.message = Message.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.score = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.before.push(Message.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.after.push(Message.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SearchResult>): SearchResult {
+    return SearchResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SearchResult>): SearchResult {
+    const message = createBaseSearchResult();
+    message.message = (object.message !== undefined && object.message !== null)
+      ? Message.fromPartial(object.message)
+      : undefined;
+    message.score = object.score ?? 0;
+    message.before = object.before?.map((e) => Message.fromPartial(e)) || [];
+    message.after = object.after?.map((e) => Message.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSearchMemoryResponse(): SearchMemoryResponse {
+  return { results: [], mode: 0, unembeddedMessages: 0 };
+}
+
+export const SearchMemoryResponse: MessageFns<SearchMemoryResponse> = {
+  encode(message: SearchMemoryResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      SearchResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.mode !== 0) {
+      writer.uint32(16).int32(message.mode);
+    }
+    if (message.unembeddedMessages !== 0) {
+      writer.uint32(24).int64(message.unembeddedMessages);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SearchMemoryResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSearchMemoryResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(SearchResult.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.mode = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.unembeddedMessages = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SearchMemoryResponse>): SearchMemoryResponse {
+    return SearchMemoryResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SearchMemoryResponse>): SearchMemoryResponse {
+    const message = createBaseSearchMemoryResponse();
+    message.results = object.results?.map((e) => SearchResult.fromPartial(e)) || [];
+    message.mode = object.mode ?? 0;
+    message.unembeddedMessages = object.unembeddedMessages ?? 0;
+    return message;
+  },
+};
+
 /** MemoryService adds, reads, changes and deletes the messages of sessions. */
 export type MemoryServiceService = typeof MemoryServiceService;
 export const MemoryServiceService = {
@@ -1793,6 +2254,28 @@ export const MemoryServiceService = {
     responseSerialize: (value: SetSummaryResponse): Buffer => Buffer.from(SetSummaryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SetSummaryResponse => SetSummaryResponse.decode(value),
   },
+  /**
+   * SearchMemory finds messages by what they say, or by their metadata, in one session or in all live sessions of one user.
+   *
+   * Lexical search knows word forms and ignores case and accents, in any language that puts spaces between words, and in
+   * others by pairs of characters; an exact id, name or number is found. What AddMemory has acknowledged is found by the next
+   * search; what is deleted or cleared is never found. A text without a single word that occurs in the scope finds nothing. Semantic
+   * search compares meanings, and needs an embeddings endpoint: without one it is FAILED_PRECONDITION
+   * (EMBEDDINGS_NOT_CONFIGURED). Messages are embedded in the background, soon after they were added.
+   *
+   * A missing or soft-deleted session or user has nothing to be found. A scope of more messages than the service keeps an index of
+   * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE) before it is read: search in one session instead of all of the user's.
+   */
+  searchMemory: {
+    path: "/sessions.v1.MemoryService/SearchMemory" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SearchMemoryRequest): Buffer => Buffer.from(SearchMemoryRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SearchMemoryRequest => SearchMemoryRequest.decode(value),
+    responseSerialize: (value: SearchMemoryResponse): Buffer =>
+      Buffer.from(SearchMemoryResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SearchMemoryResponse => SearchMemoryResponse.decode(value),
+  },
 } as const;
 
 export interface MemoryServiceServer extends UntypedServiceImplementation {
@@ -1850,6 +2333,19 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    * (SESSION_NOT_FOUND), an unknown message is FAILED_PRECONDITION (MESSAGE_NOT_FOUND).
    */
   setSummary: handleUnaryCall<SetSummaryRequest, SetSummaryResponse>;
+  /**
+   * SearchMemory finds messages by what they say, or by their metadata, in one session or in all live sessions of one user.
+   *
+   * Lexical search knows word forms and ignores case and accents, in any language that puts spaces between words, and in
+   * others by pairs of characters; an exact id, name or number is found. What AddMemory has acknowledged is found by the next
+   * search; what is deleted or cleared is never found. A text without a single word that occurs in the scope finds nothing. Semantic
+   * search compares meanings, and needs an embeddings endpoint: without one it is FAILED_PRECONDITION
+   * (EMBEDDINGS_NOT_CONFIGURED). Messages are embedded in the background, soon after they were added.
+   *
+   * A missing or soft-deleted session or user has nothing to be found. A scope of more messages than the service keeps an index of
+   * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE) before it is read: search in one session instead of all of the user's.
+   */
+  searchMemory: handleUnaryCall<SearchMemoryRequest, SearchMemoryResponse>;
 }
 
 export interface MemoryServiceClient extends Client {
@@ -2012,6 +2508,33 @@ export interface MemoryServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SetSummaryResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * SearchMemory finds messages by what they say, or by their metadata, in one session or in all live sessions of one user.
+   *
+   * Lexical search knows word forms and ignores case and accents, in any language that puts spaces between words, and in
+   * others by pairs of characters; an exact id, name or number is found. What AddMemory has acknowledged is found by the next
+   * search; what is deleted or cleared is never found. A text without a single word that occurs in the scope finds nothing. Semantic
+   * search compares meanings, and needs an embeddings endpoint: without one it is FAILED_PRECONDITION
+   * (EMBEDDINGS_NOT_CONFIGURED). Messages are embedded in the background, soon after they were added.
+   *
+   * A missing or soft-deleted session or user has nothing to be found. A scope of more messages than the service keeps an index of
+   * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE) before it is read: search in one session instead of all of the user's.
+   */
+  searchMemory(
+    request: SearchMemoryRequest,
+    callback: (error: ServiceError | null, response: SearchMemoryResponse) => void,
+  ): ClientUnaryCall;
+  searchMemory(
+    request: SearchMemoryRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SearchMemoryResponse) => void,
+  ): ClientUnaryCall;
+  searchMemory(
+    request: SearchMemoryRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SearchMemoryResponse) => void,
   ): ClientUnaryCall;
 }
 
