@@ -3,10 +3,10 @@ import { termsOf } from "../../domain/metadata-terms.js";
 import type { MessageRecord } from "../../domain/records.js";
 import type { SearchableMessage } from "../../search/message.js";
 import type { ScopeIndex } from "../../search/scope-index.js";
+import { inSlices } from "../../search/slices.js";
 import type { RawDocument } from "../../store/raw.js";
 import type { Range, ScopeMoment, ScopeSession } from "../../store/scope-reads.js";
 import { loadedMetadata } from "../convert.js";
-import type { Slices } from "./slices.js";
 
 /** The index of a scope, and of which state of each session it is. */
 export interface KnownScope {
@@ -48,26 +48,59 @@ export async function catchUp(
   known: KnownScope,
   now: readonly ScopeSession[],
   moment: ScopeMoment,
-  slices: Slices,
+  signal: AbortSignal,
   checkSize: () => void,
 ): Promise<void> {
-  await takeAway(known, now, slices);
+  await takeAway(known, now, signal);
   for (const session of now) {
     const seen = known.sessions.get(session.session);
-    if (seen && seen.version !== session.memoryVersion) await reconcile(known, session, seen, moment, slices);
+    if (seen && seen.version !== session.memoryVersion) await reconcile(known, session, seen, moment, signal);
   }
-  for (const ranges of batchesOf(known, now)) {
-    await add(known, ranges, moment, slices);
+  for await (const { ranges, documents } of ahead(newParts(known, now, moment))) {
+    await inSlices(known.index.add(searchable(documents)), signal);
+    for (const { memory, upTo } of ranges) {
+      const { session, epoch, memoryVersion: version } = memory;
+      known.sessions.set(session, { epoch, version, to: upTo });
+    }
     checkSize();
   }
 }
 
+/** What is behind what is known. */
+async function* newParts(
+  known: KnownScope,
+  now: readonly ScopeSession[],
+  moment: ScopeMoment,
+): AsyncGenerator<Part<SessionRange>> {
+  for (const ranges of batchesOf(known, now)) yield* read(moment, ranges);
+}
+
+/** Has the next one made while the one before is worked at. */
+async function* ahead<T>(items: AsyncGenerator<T>): AsyncGenerator<T> {
+  let next = items.next();
+  try {
+    for (;;) {
+      const { done, value } = await next;
+      if (done) return;
+      next = items.next();
+      yield value;
+    }
+  } finally {
+    // It is not wanted any more, but its reads have to be over before their moment is.
+    await next.catch(() => {});
+  }
+}
+
 /** What is not a session of the scope any more, or has begun anew. */
-async function takeAway({ index, sessions }: KnownScope, now: readonly ScopeSession[], slices: Slices): Promise<void> {
+async function takeAway(
+  { index, sessions }: KnownScope,
+  now: readonly ScopeSession[],
+  signal: AbortSignal,
+): Promise<void> {
   const current = new Map(now.map(({ session, epoch }) => [session, epoch]));
   for (const [session, { epoch }] of sessions) {
     if (current.get(session) === epoch) continue;
-    await slices.run(index.removeSession(session));
+    await inSlices(index.removeSession(session), signal);
     sessions.delete(session);
   }
 }
@@ -78,15 +111,15 @@ async function reconcile(
   session: ScopeSession,
   { epoch, to }: Seen,
   moment: ScopeMoment,
-  slices: Slices,
+  signal: AbortSignal,
 ): Promise<void> {
   const states = await moment.states(session, to);
   sessions.set(session.session, { epoch, to, version: undefined });
-  const changed = await slices.run(index.reconcile(session.session, states));
+  const changed = await inSlices(index.reconcile(session.session, states), signal);
   for (let from = 0; from < changed.length; from += MESSAGES_AT_ONCE) {
     const sequences = changed.slice(from, from + MESSAGES_AT_ONCE);
     const ranges = rangesOf(sequences).map(([after, upTo]) => ({ memory: session, after, upTo }));
-    for await (const { documents } of read(moment, ranges)) await slices.run(index.add(documents.map(searchable)));
+    for await (const { documents } of read(moment, ranges)) await inSlices(index.add(searchable(documents)), signal);
   }
   sessions.set(session.session, { epoch, to, version: session.memoryVersion });
 }
@@ -116,21 +149,6 @@ function* batchesOf({ sessions }: KnownScope, now: readonly ScopeSession[]): Gen
 
 interface SessionRange extends Range {
   readonly memory: ScopeSession;
-}
-
-async function add(
-  { index, sessions }: KnownScope,
-  ranges: readonly SessionRange[],
-  moment: ScopeMoment,
-  slices: Slices,
-): Promise<void> {
-  for await (const { ranges: done, documents } of read(moment, ranges)) {
-    await slices.run(index.add(documents.map(searchable)));
-    for (const { memory, upTo } of done) {
-      const { session, epoch, memoryVersion: version } = memory;
-      sessions.set(session, { epoch, version, to: upTo });
-    }
-  }
 }
 
 interface Part<R> {
@@ -166,17 +184,20 @@ function rangesOf(sequences: readonly number[]): [number, number][] {
   return ranges;
 }
 
-function searchable(document: RawDocument<MessageRecord>): SearchableMessage {
-  const { session, sequence, version = 0, role, roleType, content, metadata, createTime } = document.fields();
-  const key = session.toString();
-  return {
-    session: key,
-    sequence,
-    version,
-    role: role.toString(),
-    roleType,
-    content: content.toString(),
-    createTime,
-    ...(metadata && { terms: termsOf(projectOf(key), loadedMetadata(metadata)) }),
-  };
+/** Each only when it is its turn: to make them of thousands of documents takes long, too. */
+function* searchable(documents: readonly RawDocument<MessageRecord>[]): Generator<SearchableMessage, void> {
+  for (const document of documents) {
+    const { session, sequence, version = 0, role, roleType, content, metadata, createTime } = document.fields();
+    const key = session.toString();
+    yield {
+      session: key,
+      sequence,
+      version,
+      role: role.toString(),
+      roleType,
+      content: content.toString(),
+      createTime,
+      ...(metadata && { terms: termsOf(projectOf(key), loadedMetadata(metadata)) }),
+    };
+  }
 }

@@ -8,7 +8,6 @@ import { createGroups, type Outcome } from "../../store/groups.js";
 import type { StoreObserver } from "../../store/observer.js";
 import type { Scope, ScopeMoment, ScopeReader, ScopeSession } from "../../store/scope-reads.js";
 import { catchUp, type KnownScope, missing } from "./catch-up.js";
-import { createSlices } from "./slices.js";
 
 /**
  * What this process knows of scopes that were searched: their indexes, as many as there is room for. Each is as old as the last
@@ -100,7 +99,7 @@ export function createScopes({ reader, cacheBytes, builds, observer, traces }: S
           known.sessions.size === 0 ? "miss" : behind === 0 ? "hit" : "partial",
           searches.length,
         );
-        const bring = () => catchUp(known, sessions, moment, createSlices(signal), () => checkSize(known.index.bytes));
+        const bring = () => catchUp(known, sessions, moment, signal, () => checkSize(known.index.bytes));
         await (behind > FEW_MESSAGES ? builds.take(call.project, signal, bring) : bring());
         const at = { index: known.index, moment, sessions: new Map(sessions.map((one) => [one.session, one])) };
         const outcomes: Outcome<unknown>[] = [];
