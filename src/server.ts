@@ -21,6 +21,7 @@ import { createExecution } from "./calls/execution.js";
 import { type Operation, operationsOf } from "./calls/operations.js";
 import type { AuthSettings } from "./config/auth.js";
 import { idOf } from "./domain/keys.js";
+import type { EndpointSettings } from "./embeddings/endpoint.js";
 import { createHttpCalls } from "./http/calls.js";
 import { addConnect } from "./http/connect/index.js";
 import { type Origins, openToPages } from "./http/cors.js";
@@ -30,6 +31,7 @@ import { openHttpDoor } from "./http/server.js";
 import { zepRoom, zepRoutes } from "./http/zep/index.js";
 import { type CallRecorder, CONTENT_TYPE, createMetrics, type Metrics } from "./observability/metrics.js";
 import { openGrpcDoor } from "./rpc/server.js";
+import { createEmbedding } from "./services/embedding.js";
 import { encodeMessages } from "./services/encode.js";
 import type { Services } from "./services/index.js";
 import { createKeyService } from "./services/key.js";
@@ -80,6 +82,8 @@ export interface ServerDeps {
   readonly limits: AdmissionLimits;
   /** How many calls a second one project may make of this process; undefined for as many as it likes. */
   readonly projectRate?: number | undefined;
+  /** What turns texts into vectors, for searches by meaning; undefined where nothing does. */
+  readonly embeddings?: EndpointSettings | undefined;
   /** What callers show; undefined where nobody has to show anything. */
   readonly auth?: AuthSettings | undefined;
   /** Undefined: no encryption. */
@@ -148,12 +152,15 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     process: deps.processMetrics,
   });
   const builds = createTurns({ atATime: BUILDS_AT_A_TIME });
+  const groupCommit = createGroupCommit(
+    (group) => applyChanges(database, known, group, metrics.store),
+    database.traces,
+    metrics.store,
+  );
+  const embedding =
+    deps.embeddings && createEmbedding(deps.embeddings, { database, log, observer: metrics.embeddings });
   const { changes, sessions, messages, memory, users, scopes } = withinReach({
-    changes: createGroupCommit(
-      (group) => applyChanges(database, known, group, metrics.store),
-      database.traces,
-      metrics.store,
-    ),
+    changes: embedding?.noting(groupCommit) ?? groupCommit,
     sessions: createSessionReader(database, metrics.store),
     messages: createMessageReader(database),
     memory: createMemoryReader(database, known, encodeMessages, metrics.store),
@@ -196,7 +203,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       memoryWindow: deps.memoryWindow,
       now,
     }),
-    search: createSearchService({ scopes }),
+    search: createSearchService({ scopes, meanings: embedding?.meanings }),
     user: createUserService({ users, retirement, purger, retentionMs, now }),
     purge: createPurgeService({ purger, retentionMs }),
     key: createKeyService({
@@ -277,6 +284,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       purger.start();
       purgeLag.start();
       metrics.databaseIs("reachable");
+      embedding?.embedder.start();
       setServing(true);
       log.info("the database is reachable");
     },
@@ -295,7 +303,8 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     setServing(false);
     stopStreams.abort();
     const drained = Promise.all(doors.map((door) => door.drain()));
-    const done = Promise.all([drained, purger.stop(), purgeLag.stop()]).then(() => changes.close());
+    const ended = [drained, purger.stop(), purgeLag.stop(), embedding?.embedder.stop()];
+    const done = Promise.all(ended).then(() => changes.close());
     if (!(await settles(done, deps.shutdownGraceMs))) {
       stopAll.abort();
       await settles(drained, LAST_ANSWERS_MS);

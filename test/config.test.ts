@@ -331,6 +331,55 @@ it.each(bad)("refuses %s=%s, and says which variable it is and what it should be
   expect(mistake).not.toContain("\n");
 });
 
+describe("what turns texts into vectors", () => {
+  const SET = {
+    SESSIONS_EMBEDDINGS_URL: "https://api.example/v1/",
+    SESSIONS_EMBEDDINGS_MODEL: "small",
+    SESSIONS_EMBEDDINGS_DIMENSIONS: "384",
+  };
+  const withKey = async (content: string) => {
+    const path = join(await temporaryFolder(), "key");
+    await writeFile(path, content);
+    return { ...SET, SESSIONS_EMBEDDINGS_KEY_FILE: path };
+  };
+
+  it("is nothing, unless all of it is said; the key may be left out", async () => {
+    expect(read({}).embeddings).toBeUndefined();
+    const endpoint = { url: "https://api.example/v1", model: "small", dimensions: 384 };
+    expect(read(SET).embeddings).toEqual(endpoint);
+    expect(read(await withKey("a-key\n")).embeddings).toEqual({ ...endpoint, key: "a-key" });
+    for (const name of Object.keys(SET)) {
+      expect(mistakes({ ...SET, [name]: "" })).toEqual([expect.stringMatching(new RegExp(`^${name}: required`))]);
+    }
+    expect(mistakes({ SESSIONS_EMBEDDINGS_KEY_FILE: "/key" })).toHaveLength(4);
+  });
+
+  it.each([
+    ["SESSIONS_EMBEDDINGS_URL", "api.example/v1"],
+    ["SESSIONS_EMBEDDINGS_URL", "ftp://api.example/v1"],
+    ["SESSIONS_EMBEDDINGS_URL", "https://ann:hunter2@api.example/v1"],
+    ["SESSIONS_EMBEDDINGS_URL", "https://api.example/v1/embeddings"],
+    ["SESSIONS_EMBEDDINGS_URL", "https://api.example/v1?key=hunter2"],
+    ["SESSIONS_EMBEDDINGS_MODEL", " "],
+    ["SESSIONS_EMBEDDINGS_DIMENSIONS", "0"],
+    ["SESSIONS_EMBEDDINGS_DIMENSIONS", "9000"],
+    ["SESSIONS_EMBEDDINGS_DIMENSIONS", "many"],
+    ["SESSIONS_EMBEDDINGS_KEY_FILE", "/nowhere/at/all"],
+  ])("cannot be %s=%s", (name, text) => {
+    const told = mistakes({ ...SET, [name]: text });
+    expect(told).toEqual([expect.stringMatching(new RegExp(`^${name}`))]);
+    expect(told.join()).not.toContain("hunter2");
+  });
+
+  it("is shown a key of one line, and that over TLS or on this machine only", async () => {
+    expect(mistakes(await withKey("two\nlines"))).toHaveLength(1);
+    const plain = { ...(await withKey("a-key")), SESSIONS_EMBEDDINGS_URL: "http://embeddings.example/v1" };
+    expect(mistakes(plain)).toEqual([expect.stringMatching(/^SESSIONS_EMBEDDINGS_KEY_FILE: a key goes without TLS/)]);
+    expect(mistakes({ ...plain, SESSIONS_EMBEDDINGS_URL: "http://localhost:11434/v1" })).toEqual([]);
+    expect(mistakes({ ...plain, SESSIONS_EMBEDDINGS_KEY_FILE: "" })).toEqual([]);
+  });
+});
+
 // Node's timers cannot wait longer than 24.8 days: a longer time would come out as a millisecond.
 it.each(["SESSIONS_PURGE_INTERVAL", "SESSIONS_SHUTDOWN_GRACE"])("refuses a %s that no timer can wait for", (name) => {
   expect(mistakes({ [name]: "7d" })).toEqual([]);

@@ -12,6 +12,7 @@ import { langchainRows } from "./langchain.js";
 import { filterMetadataRow, listPageDepthRow, listSessionsRow } from "./listing.js";
 import { mastraRows } from "./mastra.js";
 import { recallRows } from "./recall.js";
+import { recallHybridRow } from "./recall-hybrid.js";
 import { slowReaderRow } from "./slow-reader.js";
 import { zepAddMemoryRow } from "./zep-add-memory.js";
 
@@ -33,6 +34,7 @@ export const ROWS: readonly Row[] = [
   filterMetadataRow,
   cacheRow,
   ...recallRows,
+  recallHybridRow,
   ...mastraRows,
   ...langchainRows,
 ];

@@ -1,7 +1,9 @@
 import type { Address } from "../calls/door.js";
+import type { EndpointSettings } from "../embeddings/endpoint.js";
 import { uriFault } from "../store/database.js";
 import type { TlsFiles } from "../tls/files.js";
 import { type AuthSettings, readAuth } from "./auth.js";
+import { readEmbeddings } from "./embeddings.js";
 import { readTlsFiles } from "./tls.js";
 import { wantsTraces } from "./traces.js";
 
@@ -39,6 +41,8 @@ export interface Config {
   readonly maxRequestBytes: number;
   /** How many calls a second one project may make of one process; undefined for as many as it likes. */
   readonly projectRate: number | undefined;
+  /** What turns texts into vectors; undefined where nothing does. */
+  readonly embeddings: EndpointSettings | undefined;
   /** Who may call; undefined for whoever reaches the service. */
   readonly auth: AuthSettings | undefined;
   readonly logLevel: LogLevel;
@@ -104,6 +108,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     projectRate: read("SESSIONS_PROJECT_RATE", "", (text) =>
       text === "" ? undefined : wholeNumber(1, 1_000_000)(text),
     ),
+    embeddings: readEmbeddings(env, read, mistakes),
     auth: readAuth(env, hosts, read, mistakes),
     logLevel: read("SESSIONS_LOG_LEVEL", "info", oneOf(LOG_LEVELS)),
     logFormat: read("SESSIONS_LOG_FORMAT", isTerminal ? "pretty" : "json", oneOf(["pretty", "json"] as const)),
@@ -118,7 +123,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
 
 const MIB = 1024 * 1024;
 
-const URIS: ReadonlySet<string> = new Set(["MONGODB_URI", "SESSIONS_JWKS_URL"]);
+const URIS: ReadonlySet<string> = new Set(["MONGODB_URI", "SESSIONS_JWKS_URL", "SESSIONS_EMBEDDINGS_URL"]);
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 

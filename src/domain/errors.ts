@@ -46,6 +46,7 @@ export type ErrorReason =
   | "UNIMPLEMENTED"
   | "SCOPE_TOO_LARGE"
   | "EMBEDDINGS_NOT_CONFIGURED"
+  | "EMBEDDINGS_UNAVAILABLE"
   | "INTERNAL";
 
 export interface Violation {
@@ -202,6 +203,16 @@ export const embeddingsNotConfigured = () =>
     "FAILED_PRECONDITION",
     "EMBEDDINGS_NOT_CONFIGURED",
     "This service has no embeddings endpoint, which semantic and hybrid search need: search lexically, or leave the mode unspecified.",
+  );
+
+export const embeddingsUnavailable = (cause: unknown, retryAfterMs: number) =>
+  new SessionsError(
+    "UNAVAILABLE",
+    "EMBEDDINGS_UNAVAILABLE",
+    "The embeddings endpoint, which semantic search needs, does not tell what the text means now: try again later, or search lexically.",
+    {},
+    [],
+    { cause, retryAfterMs: Math.ceil(retryAfterMs) },
   );
 
 /** All that is wrong, as far as the headers that carry an error have room for it: they hold 8 KiB in many a client. */

@@ -38,6 +38,11 @@ export interface SessionRecord {
    */
   readonly memoryVersion?: number;
   readonly summary?: SummaryRecord;
+  /**
+   * Since when messages wait to be embedded; absent when none does, or nobody embeds. Those that nobody has just added have a time that
+   * is still to come, see store/vectors.ts: they wait behind all others.
+   */
+  readonly unembedded?: Date;
 
   /** Whether `deleteTime` is set, as a key for the indexes. */
   readonly deleted: boolean;
@@ -155,6 +160,45 @@ export interface KeyRecord {
   readonly createTime: Date;
   readonly expireTime?: Date;
   readonly revokeTime?: Date;
+}
+
+/**
+ * What a message means to an embedding model. Written only while the message lives, and erased in the transaction that changes its
+ * content or takes it away; with its epoch as soon as that is retired.
+ */
+export interface VectorRecord {
+  /** The message's. */
+  readonly _id: string;
+  readonly session: string;
+  readonly epoch: string;
+  readonly sequence: number;
+  /** Which model it is of. */
+  readonly model: string;
+  /** Absent where there is nothing to embed. */
+  readonly vector?: Uint8Array;
+}
+
+/** How far the messages of a session are embedded. There is one only while some are. */
+export interface EmbeddedRecord {
+  /** The session's key. */
+  readonly _id: string;
+  readonly epoch: string;
+  readonly model: string;
+  /** The sequence up to which all messages have been embedded. Of some the content may have changed since. */
+  readonly to: number;
+  /** How many messages of this epoch have a vector of this model. */
+  readonly count: number;
+}
+
+/** How far the sessions have been looked through for messages that nobody knows to be unembedded. */
+export interface SweepRecord {
+  /** No session's key: there is no slash in it. */
+  readonly _id: "sweep";
+  readonly model: string;
+  /** The key of the last session that was looked at. */
+  readonly after: string;
+  /** When all had been looked at. */
+  readonly endTime?: Date;
 }
 
 /** Before any time that a Timestamp can hold. */

@@ -10,6 +10,7 @@ export interface Metrics {
   knows(methods: readonly Method[]): void;
   readonly calls: CallRecorder;
   readonly store: StoreRecorder;
+  readonly embeddings: EmbeddingsRecorder;
   databaseIs(state: "reachable" | "unreachable"): void;
   purgeLagIs(ms: number): void;
   /** In Prometheus' text format. */
@@ -44,6 +45,12 @@ export interface StoreRecorder {
   erased(kind: (typeof ERASED)[number], count: number): void;
 }
 
+export interface EmbeddingsRecorder {
+  lagIs(ms: number): void;
+  embedded(messages: number): void;
+  failed(failure: (typeof EMBEDDINGS_FAILURES)[number]): void;
+}
+
 /** The type of the text. */
 export const CONTENT_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 
@@ -68,6 +75,7 @@ const GROUPS = ["commit", "memory_read", "session_read", "search"] as const;
 const CACHES = ["memory", "state", "index"] as const;
 const OUTCOMES = ["hit", "partial", "stale", "miss"] as const;
 const ERASED = ["sessions", "messages", "users"] as const;
+const EMBEDDINGS_FAILURES = ["unreachable", "slow", "busy", "failing", "denied", "refused", "wrong answer"] as const;
 /** What callers are most often told; other refusals appear when they happen. */
 const REFUSALS: readonly Refusal[] = [
   ...["calls", "streams", "request bytes"].map((limited) => ({ reason: "OVERLOADED", metadata: { limited } })),
@@ -128,12 +136,14 @@ export function createMetrics({ version, figures, process }: MetricsOptions): Me
 
   const { knows, ...calls } = callRecorder(own);
   const store = storeRecorder(own);
+  const embeddings = embeddingsRecorder(own);
   // Of what is in them now.
   const registry = process ? Registry.merge([own, process]) : own;
   return {
     knows,
     calls,
     store,
+    embeddings,
     databaseIs: (state) => databaseReachable.set(state === "reachable" ? 1 : 0),
     purgeLagIs: (ms) => purgeLag.set(ms / 1000),
     text: () => registry.metrics(),
@@ -267,6 +277,35 @@ function storeRecorder(registry: Registry): StoreRecorder {
     },
     erased(kind, count) {
       erased[kind].value += count;
+    },
+  };
+}
+
+function embeddingsRecorder(registry: Registry): EmbeddingsRecorder {
+  const lag = new Gauge({
+    name: "sessions_embeddings_lag_seconds",
+    help: "For how long the oldest message has been waiting that is not embedded yet; 0 if none is, or none is to be.",
+    aggregator: "max",
+    registers: [registry],
+  });
+  const countEmbedded = counter(registry, {
+    name: "sessions_embedded_messages_total",
+    help: "Messages that this process has embedded.",
+    labelNames: [],
+  })({});
+  const countFailures = counter(registry, {
+    name: "sessions_embeddings_failures_total",
+    help: "Failures of the embeddings endpoint, for messages and for what is looked for, by what it did.",
+    labelNames: ["failure"],
+  });
+  const failures = forEach(EMBEDDINGS_FAILURES, (failure) => countFailures({ failure }));
+  return {
+    lagIs: (ms) => lag.set(ms / 1000),
+    embedded(messages) {
+      countEmbedded.value += messages;
+    },
+    failed(failure) {
+      failures[failure].value += 1;
     },
   };
 }

@@ -1,7 +1,15 @@
 import { setTimeout } from "node:timers/promises";
 import { type ClientSession, type Collection, type Db, MongoClient } from "mongodb";
 import { type Call, lateness, timeLeft } from "../domain/call.js";
-import type { KeyRecord, MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
+import type {
+  EmbeddedRecord,
+  KeyRecord,
+  MessageRecord,
+  SessionRecord,
+  SweepRecord,
+  UserRecord,
+  VectorRecord,
+} from "../domain/records.js";
 import type { Traces } from "../domain/traces.js";
 import { followCommands } from "./commands.js";
 import { OPERATION_TIMEOUT_MS, translate, translated } from "./driver-errors.js";
@@ -21,6 +29,9 @@ export interface Database {
   readonly users: Collection<UserRecord>;
   readonly keys: Collection<KeyRecord>;
   readonly leases: Collection<LeaseRecord>;
+  readonly vectors: Collection<VectorRecord>;
+  readonly embedded: Collection<EmbeddedRecord>;
+  readonly sweeps: Collection<SweepRecord>;
   /** What follows the calls that it is asked for, if anything does. */
   readonly traces: Traces | undefined;
   /**
@@ -76,6 +87,9 @@ export function openDatabase(options: {
     keys: db.collection("keys"),
     leases: db.collection("leases"),
     traces,
+    vectors: db.collection("vectors"),
+    embedded: db.collection("embedded"),
+    sweeps: db.collection("embedded"),
     async prepare(onConflict) {
       // However long the indexes take.
       await ensureIndexes(database, onConflict).catch((error: unknown) => {

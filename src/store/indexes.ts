@@ -40,6 +40,8 @@ export const INDEXES = {
     { name: "purging", key: { purging: 1 }, partialFilterExpression: { purging: { $exists: true } } },
     { name: "deleted", key: { project: 1, deleteTime: 1 }, partialFilterExpression: { deleteTime: { $exists: true } } },
     { name: "due", key: { purgeTime: 1 }, partialFilterExpression: { purgeTime: { $exists: true } } },
+    // Whose messages wait to be embedded, those first that wait longest.
+    { name: "unembedded", key: { unembedded: 1 }, partialFilterExpression: { unembedded: { $exists: true } } },
     ttl,
   ],
   messages: [
@@ -59,6 +61,7 @@ export const INDEXES = {
     { name: "hash", key: { hash: 1 } },
     { name: "project_by_createTime", key: { project: 1, createTime: 1, _id: 1 } },
   ],
+  vectors: [{ name: "memory", key: { session: 1, epoch: 1, model: 1, sequence: 1 } }],
   leases: [{ name: "expiry", key: { until: 1 }, expireAfterSeconds: 86_400 }],
 } as const satisfies Record<string, readonly IndexDescription[]>;
 

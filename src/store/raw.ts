@@ -1,5 +1,5 @@
 import { BSON, type ClientSession, type Document, type Filter } from "mongodb";
-import type { MessageRecord, SessionRecord } from "../domain/records.js";
+import type { EmbeddedRecord, MessageRecord, SessionRecord, VectorRecord } from "../domain/records.js";
 import type { Database } from "./database.js";
 import { isWorthAnotherRead } from "./driver-errors.js";
 
@@ -57,6 +57,8 @@ export class RawDocument<R> {
 export interface RawRecords {
   readonly sessions: SessionRecord;
   readonly messages: MessageRecord;
+  readonly vectors: VectorRecord;
+  readonly embedded: EmbeddedRecord;
 }
 
 export type RawName = keyof RawRecords;

@@ -6,6 +6,7 @@ import type { Database } from "./database.js";
 import { OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
 import { type StoreObserver, UNOBSERVED } from "./observer.js";
 import { transaction } from "./transaction.js";
+import { eraseVectors } from "./vector-erasure.js";
 
 /**
  * What follows a deletion: messages of retired epochs get the time at which the TTL index erases them, or lose it again, or
@@ -71,6 +72,10 @@ export function createRetirement(database: Database, observer: StoreObserver = U
       );
 
       const complete = batch.length < BATCH;
+      if (task === "mark") {
+        const upTo = complete ? undefined : batch.at(-1)?.sequence;
+        await eraseVectors(database, tx, { session, epoch: entry.epoch }, { after: entry.doneTo, upTo });
+      }
       const rest = found.retired.flatMap((other) => {
         if (other !== selected) return [other];
         if (complete && task === "mark") return [];
@@ -97,7 +102,10 @@ export function createRetirement(database: Database, observer: StoreObserver = U
       const retired = found?.retired ?? [];
       const condemned = retired.filter(({ task }) => task === "erase");
       let erased = 0;
-      for (const { epoch } of condemned) erased += await eraseAll({ session, epoch });
+      for (const { epoch } of condemned) {
+        erased += await eraseAll({ session, epoch });
+        await translated(() => eraseVectors(database, undefined, { session, epoch }));
+      }
       // The document goes last, and only if nobody has made a new session of it meanwhile.
       if (found?.purging && condemned.length === retired.length) {
         const unchanged = { _id: session, purging: true as const, retired: found.retired ?? { $exists: false } };

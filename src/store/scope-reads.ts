@@ -6,6 +6,7 @@ import { translated } from "./driver-errors.js";
 import { LIVE, type MemoryKey } from "./messages.js";
 import { findRaw, type Raw, type RawBatch } from "./raw.js";
 import { isVisible } from "./sessions.js";
+import { type VectorReads, vectorReadsIn } from "./vector-reads.js";
 
 /** Where a search looks: in one session, or in all live sessions of a user. By their keys. */
 export type Scope = { readonly session: string } | { readonly user: string };
@@ -16,7 +17,7 @@ export interface ScopeReader {
   at<T>(calls: readonly { readonly call: Call }[], run: (moment: ScopeMoment) => Promise<T>): Promise<T>;
 }
 
-export interface ScopeMoment {
+export interface ScopeMoment extends VectorReads {
   /** The live sessions of the scope; undefined when they are more than one batch has room for. */
   sessions(scope: Scope): Promise<readonly ScopeSession[] | undefined>;
   /** The live messages in these ranges, of each memory in order, without what nobody looks for: as many as have room in one batch. */
@@ -90,6 +91,7 @@ export function createScopeReader(database: Database): ScopeReader {
 function momentIn(database: Database, session: ClientSession, bound: () => { maxTimeMS: number }): ScopeMoment {
   const options = () => ({ session, ...bound() });
   return {
+    ...vectorReadsIn(database, options),
     async sessions(scope) {
       const filter = "user" in scope ? { user: scope.user, deleted: false } : { _id: scope.session, deleted: false };
       const found = await findRaw(database, "sessions", { filter, projection: SESSION_STATE }, options());

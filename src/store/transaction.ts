@@ -17,6 +17,7 @@ import type { Outcome } from "./groups.js";
 import { isAsKnown, setIfAsKnown } from "./known/assumption.js";
 import type { KnownSessions } from "./known/sessions.js";
 import { type StoreObserver, UNOBSERVED } from "./observer.js";
+import { eraseVectorsOf } from "./vector-erasure.js";
 
 /** One call's change of one session: what has to be read for its decision, and the decision. */
 export interface SessionChange<T> {
@@ -371,6 +372,10 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
         return update ? [{ updateOne: { filter: { _id: after._id, session: after.session }, update } }] : [];
       });
       if (messageWrites.length > 0) await database.messages.bulkWrite(messageWrites, { session: tx });
+      const voided = asLeft(changed).filter(
+        ({ _id, content, deleted }) => deleted || content !== reading.messages.get(_id)?.content,
+      );
+      if (voided.length > 0) await eraseVectorsOf(database, tx, voided);
     },
   };
 }

@@ -155,6 +155,11 @@ export const ErrorReason = {
    * unspecified. Status FAILED_PRECONDITION.
    */
   ERROR_REASON_EMBEDDINGS_NOT_CONFIGURED: 28,
+  /**
+   * ERROR_REASON_EMBEDDINGS_UNAVAILABLE - Semantic search needs the embeddings endpoint, which does not answer now, or not as it should. Nothing was done: try again after the
+   * time in google.rpc.RetryInfo, or search with another mode. Status UNAVAILABLE.
+   */
+  ERROR_REASON_EMBEDDINGS_UNAVAILABLE: 29,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -189,4 +194,5 @@ export namespace ErrorReason {
   export type ERROR_REASON_UNIMPLEMENTED = typeof ErrorReason.ERROR_REASON_UNIMPLEMENTED;
   export type ERROR_REASON_SCOPE_TOO_LARGE = typeof ErrorReason.ERROR_REASON_SCOPE_TOO_LARGE;
   export type ERROR_REASON_EMBEDDINGS_NOT_CONFIGURED = typeof ErrorReason.ERROR_REASON_EMBEDDINGS_NOT_CONFIGURED;
+  export type ERROR_REASON_EMBEDDINGS_UNAVAILABLE = typeof ErrorReason.ERROR_REASON_EMBEDDINGS_UNAVAILABLE;
 }

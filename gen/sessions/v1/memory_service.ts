@@ -27,9 +27,9 @@ export const SearchMode = {
   SEARCH_MODE_UNSPECIFIED: 0,
   /** SEARCH_MODE_LEXICAL - By the words. */
   SEARCH_MODE_LEXICAL: 1,
-  /** SEARCH_MODE_SEMANTIC - By the meaning: what is not embedded yet is not found. */
+  /** SEARCH_MODE_SEMANTIC - By the meaning: the nearest of all that is embedded, however far it is. What is not embedded yet is not found. */
   SEARCH_MODE_SEMANTIC: 2,
-  /** SEARCH_MODE_HYBRID - By both: the best by their words, put in order by their meaning, too. */
+  /** SEARCH_MODE_HYBRID - By both: the best by their words, put in order by their meaning, too. What is not embedded yet is found by its words. */
   SEARCH_MODE_HYBRID: 3,
 } as const;
 
@@ -326,8 +326,8 @@ export interface SearchMemoryResponse {
    */
   results: SearchResult[];
   /**
-   * Output only. How the messages were compared: never unspecified. Lexical when the embeddings endpoint does not answer and no mode
-   * was asked for.
+   * Output only. How the messages were compared: never unspecified. Lexical without a text, and in place of hybrid while the embeddings
+   * endpoint does not answer.
    */
   mode: SearchMode;
   /** Output only. How many messages of the scope are not embedded yet. 0 without an embeddings endpoint. */
@@ -2261,7 +2261,9 @@ export const MemoryServiceService = {
    * others by pairs of characters; an exact id, name or number is found. What AddMemory has acknowledged is found by the next
    * search; what is deleted or cleared is never found. A text without a single word that occurs in the scope finds nothing. Semantic
    * search compares meanings, and needs an embeddings endpoint: without one it is FAILED_PRECONDITION
-   * (EMBEDDINGS_NOT_CONFIGURED). Messages are embedded in the background, soon after they were added.
+   * (EMBEDDINGS_NOT_CONFIGURED). Messages are embedded in the background, soon after they were added. While the endpoint does not answer,
+   * or not as it should, hybrid search goes on by the words alone and says so in `mode`, and semantic search is UNAVAILABLE
+   * (EMBEDDINGS_UNAVAILABLE).
    *
    * A missing or soft-deleted session or user has nothing to be found. A scope of more messages than the service keeps an index of
    * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE) before it is read: search in one session instead of all of the user's.
@@ -2340,7 +2342,9 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    * others by pairs of characters; an exact id, name or number is found. What AddMemory has acknowledged is found by the next
    * search; what is deleted or cleared is never found. A text without a single word that occurs in the scope finds nothing. Semantic
    * search compares meanings, and needs an embeddings endpoint: without one it is FAILED_PRECONDITION
-   * (EMBEDDINGS_NOT_CONFIGURED). Messages are embedded in the background, soon after they were added.
+   * (EMBEDDINGS_NOT_CONFIGURED). Messages are embedded in the background, soon after they were added. While the endpoint does not answer,
+   * or not as it should, hybrid search goes on by the words alone and says so in `mode`, and semantic search is UNAVAILABLE
+   * (EMBEDDINGS_UNAVAILABLE).
    *
    * A missing or soft-deleted session or user has nothing to be found. A scope of more messages than the service keeps an index of
    * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE) before it is read: search in one session instead of all of the user's.
@@ -2516,7 +2520,9 @@ export interface MemoryServiceClient extends Client {
    * others by pairs of characters; an exact id, name or number is found. What AddMemory has acknowledged is found by the next
    * search; what is deleted or cleared is never found. A text without a single word that occurs in the scope finds nothing. Semantic
    * search compares meanings, and needs an embeddings endpoint: without one it is FAILED_PRECONDITION
-   * (EMBEDDINGS_NOT_CONFIGURED). Messages are embedded in the background, soon after they were added.
+   * (EMBEDDINGS_NOT_CONFIGURED). Messages are embedded in the background, soon after they were added. While the endpoint does not answer,
+   * or not as it should, hybrid search goes on by the words alone and says so in `mode`, and semantic search is UNAVAILABLE
+   * (EMBEDDINGS_UNAVAILABLE).
    *
    * A missing or soft-deleted session or user has nothing to be found. A scope of more messages than the service keeps an index of
    * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE) before it is read: search in one session instead of all of the user's.

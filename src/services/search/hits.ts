@@ -99,4 +99,4 @@ async function read({ moment, sessions }: Look, wanted: readonly Wanted[]): Prom
   return messages;
 }
 
-const placeOf = (session: string, sequence: number): string => `${sequence} ${session}`;
+export const placeOf = (session: string, sequence: number): string => `${sequence} ${session}`;
