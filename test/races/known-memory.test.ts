@@ -262,6 +262,7 @@ const CHANGE_NO_MEMORY = [
   "getMemory",
   "listMessages",
   "getMessage",
+  "searchMemory",
   "createUser",
   "getUser",
   "updateUser",

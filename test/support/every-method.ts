@@ -44,10 +44,18 @@ function readDescriptors() {
 }
 
 function smallest(message: DescMessage): Buffer {
-  const required = message.fields.filter((field) => commentOf(field).startsWith("Required."));
+  const either = ONE_OF_SEVERAL[message.typeName] ?? [];
+  const required = message.fields.filter(
+    (field) => commentOf(field).startsWith("Required.") || either.includes(field.name),
+  );
   const values = Object.fromEntries(required.map((field) => [field.localName, valueFor(field)]));
   return Buffer.from(toBinary(message, create(message, values)));
 }
+
+/** Where of several fields that are optional one has to be there. */
+const ONE_OF_SEVERAL: Readonly<Record<string, readonly string[]>> = {
+  "sessions.v1.SearchMemoryRequest": ["text", "session_id"],
+};
 
 /** What is required are ids, as good as everywhere, or else something out of an enum. */
 function valueFor(field: DescField): string | string[] | number {
