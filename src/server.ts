@@ -203,7 +203,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       memoryWindow: deps.memoryWindow,
       now,
     }),
-    search: createSearchService({ scopes, meanings: embedding?.meanings }),
+    search: createSearchService({ scopes, memory, meanings: embedding?.meanings }),
     user: createUserService({ users, retirement, purger, retentionMs, now }),
     purge: createPurgeService({ purger, retentionMs }),
     key: createKeyService({

@@ -26,6 +26,8 @@ export interface ScopeMoment extends VectorReads {
   states(memory: MemoryKey, upTo: number): Promise<readonly MessageState[]>;
   /** Whole live messages, in no order; as many as have room in one batch. */
   messages(places: readonly Place[]): Promise<RawBatch<MessageRecord>>;
+  /** Of the same only what says which they are, and their metadata. */
+  metadata(places: readonly Place[]): Promise<RawBatch<MessageRecord>>;
 }
 
 /** A live session, as far as a search depends on it. */
@@ -68,6 +70,8 @@ const SEARCHABLE = {
   metadata: 1,
   createTime: 1,
 };
+
+const METADATA = { _id: 0, session: 1, sequence: 1, metadata: 1 };
 
 const SESSION_STATE = {
   user: 1,
@@ -117,14 +121,18 @@ function momentIn(database: Database, session: ClientSession, bound: () => { max
       return documents.map((document) => ({ version: 0, ...document.pick("sequence", "version") }));
     },
     async messages(places) {
-      const filter = {
-        $or: places.map(({ memory, sequences }) => ({ ...keyOf(memory), sequence: { $in: [...sequences] } })),
-        ...LIVE,
-      };
-      return findRaw(database, "messages", { filter }, options());
+      return findRaw(database, "messages", { filter: at(places) }, options());
+    },
+    async metadata(places) {
+      return findRaw(database, "messages", { filter: at(places), projection: METADATA }, options());
     },
   };
 }
+
+const at = (places: readonly Place[]) => ({
+  $or: places.map(({ memory, sequences }) => ({ ...keyOf(memory), sequence: { $in: [...sequences] } })),
+  ...LIVE,
+});
 
 /** What is known besides is no part of a query. */
 const keyOf = ({ session, epoch }: MemoryKey): MemoryKey => ({ session, epoch });

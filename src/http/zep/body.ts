@@ -8,6 +8,7 @@ import { isObject, type JsonObject, type JsonValue, setKey } from "../../domain/
 export interface Fields {
   text(name: string): string | undefined;
   integer(name: string): number | undefined;
+  number(name: string): number | undefined;
   object(name: string): JsonObject | undefined;
   /** The objects of a list, each with its own fields. */
   list(name: string): Fields[];
@@ -27,8 +28,9 @@ export function readBody(bytes: Uint8Array): JsonObject {
   return value;
 }
 
-export function fieldsOf(object: JsonObject): Fields {
-  return fieldsAt(object, "", []);
+/** `path` is what comes before the names of its fields. */
+export function fieldsOf(object: JsonObject, path = ""): Fields {
+  return fieldsAt(object, path, []);
 }
 
 function fieldsAt(object: JsonObject, path: string, violations: Violation[]): Fields {
@@ -49,6 +51,7 @@ function fieldsAt(object: JsonObject, path: string, violations: Violation[]): Fi
   return {
     text: (name) => read(name, isText, "a string"),
     integer: (name) => read(name, isInteger, "a whole number of 32 bits"),
+    number: (name) => read(name, isNumber, "a number"),
     object: (name) => read(name, isObject, "an object"),
     list(name) {
       const items = read(name, isList, "a list") ?? [];
@@ -97,6 +100,8 @@ function isDeeperThan(value: JsonValue, levels: number): boolean {
 }
 
 const isText = (value: JsonValue): value is string => typeof value === "string";
+
+const isNumber = (value: JsonValue): value is number => typeof value === "number";
 
 const isList = (value: JsonValue): value is JsonValue[] => Array.isArray(value);
 

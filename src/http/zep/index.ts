@@ -43,13 +43,15 @@ export function zepRoom({ routes, calls }: ZepOptions): Room {
   return (app) => void app.register(async (api) => addApi(api, routes, calls), { prefix: PREFIX });
 }
 
-export function zepRoutes({ session, memory, user }: Pick<Services, "session" | "memory" | "user">): Route[] {
+type ZepServices = Pick<Services, "session" | "memory" | "search" | "user">;
+
+export function zepRoutes({ session, memory, search, user }: ZepServices): Route[] {
   const positions = createPositions<Place>(MAX_POSITIONS);
   return [
     ...sessionRoutes(session, positions),
     ...memoryRoutes(memory, session),
     ...messageRoutes(memory, session),
-    ...searchRoutes(),
+    ...searchRoutes(search),
     ...userRoutes(user, session, positions),
   ];
 }

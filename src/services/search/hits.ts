@@ -2,41 +2,66 @@ import { MAX_SEARCH_BYTES } from "../../domain/limits.js";
 import type { MessageRecord } from "../../domain/records.js";
 import type { Hit } from "../../search/message.js";
 import type { RawDocument } from "../../store/raw.js";
+import type { Place, ScopeSession } from "../../store/scope-reads.js";
 import { messageBytes } from "../encode.js";
 import type { Found } from "./found.js";
 import type { Look } from "./scopes.js";
 
 type Message = RawDocument<MessageRecord>;
 
-/**
- * The first so many of the hits that match, with their neighbors; less when there is no room for more in an answer, which there is for
- * the first one. `isCut` tells of that.
- */
-export async function readHits(
-  at: Look,
-  hits: readonly Hit[],
-  matches: (message: Message) => boolean,
-  limit: number,
-): Promise<{ found: readonly Found[]; isCut: boolean }> {
+/** So many messages are read at once. */
+const READ_AT_ONCE = 100;
+
+/** The first so many of the hits with their neighbors; less when there is no room for more in an answer, which there is for the first. */
+export async function readHits(at: Look, hits: readonly Hit[], limit: number): Promise<readonly Found[]> {
   const chosen: { hit: Hit; message: Message }[] = [];
+  const end = Math.min(hits.length, limit);
   let room = MAX_SEARCH_BYTES;
-  let isCut = false;
-  for (let from = 0; from < hits.length && chosen.length < limit && !isCut; from += limit) {
-    const batch = hits.slice(from, from + limit);
+  for (let from = 0; from < end && room >= 0; from += READ_AT_ONCE) {
+    const batch = hits.slice(from, Math.min(from + READ_AT_ONCE, end));
     const messages = await read(
       at,
       batch.map(({ session, sequence }) => ({ session, sequences: [sequence] })),
     );
     for (const hit of batch) {
       const message = messages.get(placeOf(hit.session, hit.sequence));
-      if (!message || !matches(message) || chosen.length === limit) continue;
-      room -= messageBytes(message);
-      isCut = room < 0 && chosen.length > 0;
-      if (isCut) break;
+      // Those for which there cannot be room have not even been read.
+      room -= message ? messageBytes(message) : MAX_SEARCH_BYTES;
+      if (!message || (room < 0 && chosen.length > 0)) break;
       chosen.push({ hit, message });
     }
   }
-  return { found: await withNeighbors(at, chosen, room), isCut };
+  return withNeighbors(at, chosen, Math.max(room, 0));
+}
+
+/** The metadata of hits, as it is stored, of those that have any. */
+export async function readMetadata(at: Look, hits: readonly Hit[]): Promise<ReadonlyMap<Hit, Uint8Array>> {
+  const stored = new Map<string, Uint8Array>();
+  const readSome = async (some: readonly Hit[]): Promise<void> => {
+    const { documents, mayBeCut } = await at.moment.metadata(
+      placesOf(
+        at,
+        some.map(({ session, sequence }) => ({ session, sequences: [sequence] })),
+      ),
+    );
+    if (mayBeCut && some.length > 1) {
+      const half = some.length >> 1;
+      await readSome(some.slice(0, half));
+      await readSome(some.slice(half));
+      return;
+    }
+    for (const document of documents) {
+      const { session, sequence, metadata } = document.pick("session", "sequence", "metadata");
+      if (metadata) stored.set(placeOf(session.toString(), sequence), metadata);
+    }
+  };
+  await readSome(hits);
+  return new Map(
+    hits.flatMap((hit) => {
+      const metadata = stored.get(placeOf(hit.session, hit.sequence));
+      return metadata ? [[hit, metadata] as const] : [];
+    }),
+  );
 }
 
 /** Those next to their hits come first, of each hit after the other, as long as there is room. */
@@ -73,16 +98,12 @@ interface Wanted {
 }
 
 /** Messages by their places. What does not have room in one batch is read in smaller ones, up to about what an answer may have. */
-async function read({ moment, sessions }: Look, wanted: readonly Wanted[]): Promise<ReadonlyMap<string, Message>> {
+async function read(at: Look, wanted: readonly Wanted[]): Promise<ReadonlyMap<string, Message>> {
   const messages = new Map<string, Message>();
   let bytes = 0;
   const readSome = async (some: readonly Wanted[]): Promise<void> => {
     if (some.length === 0 || bytes > MAX_SEARCH_BYTES) return;
-    const places = some.flatMap(({ session, sequences }) => {
-      const memory = sessions.get(session);
-      return memory ? [{ memory, sequences }] : [];
-    });
-    const { documents, mayBeCut, bytes: read } = await moment.messages(places);
+    const { documents, mayBeCut, bytes: read } = await at.moment.messages(placesOf(at, some));
     if (mayBeCut && some.length > 1) {
       const half = some.length >> 1;
       await readSome(some.slice(0, half));
@@ -97,6 +118,19 @@ async function read({ moment, sessions }: Look, wanted: readonly Wanted[]): Prom
   };
   await readSome(wanted);
   return messages;
+}
+
+/** Of each session once, with all that is wanted of it: a query has one branch for each. */
+function placesOf({ sessions }: Look, wanted: readonly Wanted[]): Place[] {
+  const bySession = new Map<ScopeSession, number[]>();
+  for (const { session, sequences } of wanted) {
+    const memory = sessions.get(session);
+    if (!memory) continue;
+    const all = bySession.get(memory);
+    if (all) all.push(...sequences);
+    else bySession.set(memory, [...sequences]);
+  }
+  return [...bySession].map(([memory, sequences]) => ({ memory, sequences }));
 }
 
 export const placeOf = (session: string, sequence: number): string => `${sequence} ${session}`;

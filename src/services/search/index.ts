@@ -9,43 +9,68 @@ import { keyOf } from "../../domain/keys.js";
 import { DEFAULT_SEARCH_LIMIT, MAX_NEIGHBORS, MAX_SEARCH_LIMIT } from "../../domain/limits.js";
 import { contains } from "../../domain/metadata.js";
 import { filterTerms } from "../../domain/metadata-terms.js";
-import type { MessageRecord } from "../../domain/records.js";
 import type { Filter, Hit } from "../../search/message.js";
-import type { RawDocument } from "../../store/raw.js";
+import type { MemoryReader } from "../../store/memory.js";
 import type { Scope } from "../../store/scope-reads.js";
 import { createChecks, millisecondsOf } from "../checks.js";
-import { loadedMetadata } from "../convert.js";
 import { encodeSearchMemory } from "../encode.js";
 import { countUnembedded, type Meaning, rankByBoth, rankByMeaning, type Wanted } from "./by-meaning.js";
-import type { Found } from "./found.js";
-import { readHits } from "./hits.js";
+import { find, MAX_HITS } from "./find.js";
 import type { Meanings } from "./meanings.js";
 import type { Look, Scopes } from "./scopes.js";
+import { type FoundSummary, findSummary } from "./summary.js";
 
 export interface SearchDeps {
   readonly scopes: Scopes;
+  readonly memory: MemoryReader;
   /** Undefined where there is no embeddings endpoint. */
   readonly meanings?: Meanings | undefined;
 }
 
+/** What doors with another API than this one may ask for besides. */
+export interface Wider {
+  /** Which metadata hits may have. */
+  readonly matches?: ((metadata: JsonObject) => boolean) | undefined;
+  /** In milliseconds since 1970, themselves excluded. */
+  readonly createdAfter?: number;
+  readonly createdBefore?: number;
+  /** In place of the request's, and as large as one likes: there are never more than one answer has room for. */
+  readonly limit: number;
+}
+
 export type SearchService = ReturnType<typeof createSearchService>;
 
-export function createSearchService({ scopes, meanings }: SearchDeps) {
+export function createSearchService({ scopes, memory, meanings }: SearchDeps) {
   return {
-    async searchMemory(request: api.SearchMemoryRequest, call: Call): Promise<Encoded<api.SearchMemoryResponse>> {
-      checkSearch(request);
+    async searchMemory(
+      request: api.SearchMemoryRequest,
+      call: Call,
+      wider?: Wider,
+    ): Promise<Encoded<api.SearchMemoryResponse>> {
+      checkSearch(request, wider !== undefined);
       const { mode, meaning } = await meaningOf(meanings, request, call);
       const query = {
-        metadata: request.metadata ?? {},
-        filter: filterOf(call.project, request),
-        limit: Math.min(request.limit || DEFAULT_SEARCH_LIMIT, MAX_SEARCH_LIMIT),
+        matches: wider?.matches ?? containing(request.metadata ?? {}),
+        filter: { ...filterOf(call.project, request), ...boundsOf(wider) },
+        limit: wider
+          ? Math.min(wider.limit, MAX_HITS)
+          : Math.min(request.limit || DEFAULT_SEARCH_LIMIT, MAX_SEARCH_LIMIT),
         neighbors: Math.min(request.neighbors, MAX_NEIGHBORS),
       };
       const answer = await scopes.look(call, scopeOf(call.project, request), async (at) => ({
-        found: await find(at, query, rankingOf(at, request.text, mode, meaning)),
+        found: await find(at, rankingOf(at, request.text, mode, meaning), query, call.signal),
         unembedded: meanings ? await countUnembedded(at, meanings.model) : 0,
       }));
       return encodeSearchMemory(answer?.found ?? [], mode, answer?.unembedded ?? 0);
+    },
+
+    /** The summary of a session, when it is what is looked for. No call of this API finds summaries, but others do. */
+    async searchSummary(request: api.SearchMemoryRequest, call: Call, wider: Wider): Promise<FoundSummary | undefined> {
+      checkSearch(request, true);
+      const key = keyOf(call.project, request.sessionId ?? "");
+      const found = await memory.read(call, { session: key, limit: 1, afterSummary: false });
+      const matches = wider.matches ?? (() => true);
+      return findSummary(found, { text: request.text, matches, filter: boundsOf(wider) }, call.signal);
     },
   };
 }
@@ -72,31 +97,23 @@ async function meaningOf(
 
 const LEXICAL = { mode: SearchMode.SEARCH_MODE_LEXICAL } as const;
 
-type Ranking = (wanted: Wanted) => Promise<readonly Hit[]>;
-
-function rankingOf(at: Look, text: string, mode: SearchMode, meaning: Meaning | undefined): Ranking {
+function rankingOf(
+  at: Look,
+  text: string,
+  mode: SearchMode,
+  meaning: Meaning | undefined,
+): (wanted: Wanted) => Promise<readonly Hit[]> {
   if (meaning && mode === SearchMode.SEARCH_MODE_SEMANTIC) return (wanted) => rankByMeaning(at, meaning, wanted);
   if (meaning) return (wanted) => rankByBoth(at, text, meaning, wanted);
   return async (wanted) => (text === "" ? at.index.newest(wanted) : at.index.search(text, wanted));
 }
 
-interface Query {
-  readonly metadata: JsonObject;
-  readonly filter: Filter;
-  readonly limit: number;
-  readonly neighbors: number;
+function containing(metadata: JsonObject): Wider["matches"] {
+  return Object.keys(metadata).length === 0 ? undefined : (found) => contains(found, metadata);
 }
 
-/** The hits that the metadata filter lets through: by its terms alone there may be some that it does not. */
-async function find(at: Look, { metadata, filter, limit, neighbors }: Query, rank: Ranking): Promise<readonly Found[]> {
-  const isFiltered = Object.keys(metadata).length > 0;
-  const matches = (message: RawDocument<MessageRecord>): boolean =>
-    !isFiltered || contains(loadedMetadata(message.pick("metadata").metadata), metadata);
-  for (let candidates = limit; ; candidates *= 4) {
-    const hits = await rank({ filter, limit: candidates, neighbors });
-    const { found, isCut } = await readHits(at, hits, matches, limit);
-    if (found.length === limit || isCut || hits.length < candidates) return found;
-  }
+function boundsOf({ createdAfter, createdBefore }: Partial<Wider> = {}): Filter {
+  return { ...(createdAfter !== undefined && { createdAfter }), ...(createdBefore !== undefined && { createdBefore }) };
 }
 
 function scopeOf(project: string, { sessionId, userId }: api.SearchMemoryRequest): Scope {
@@ -116,12 +133,13 @@ function filterOf(project: string, request: api.SearchMemoryRequest): Filter {
   };
 }
 
-function checkSearch(request: api.SearchMemoryRequest): void {
+/** @param mayBeAll Whether it may look for nothing in particular: then it finds the newest */
+function checkSearch(request: api.SearchMemoryRequest, mayBeAll: boolean): void {
   const { text, metadata = {}, sessionId, userId, mode } = request;
   const checks = createChecks();
   checks.content("text", text);
   checks.metadata("metadata", metadata);
-  if (text === "" && Object.keys(metadata).length === 0) {
+  if (text === "" && Object.keys(metadata).length === 0 && !mayBeAll) {
     checks.fail("text", "Neither text nor metadata to look for: send at least one of them.");
   }
   if ((sessionId === undefined) === (userId === undefined)) {

@@ -123,6 +123,7 @@ describe("whatever is sent", () => {
   const field = fc.constantFrom(
     ...["session_id", "user_id", "uuid", "messages", "metadata", "role", "content", "token_count", "created_at"],
     ...["email", "first_name", "deleted_at", "id", "summary", "text", "__proto__", "constructor"],
+    ...["search_scope", "where", "jsonpath", "and", "or", "start_date"],
   );
   const object = fc.dictionary(
     field,
@@ -168,7 +169,7 @@ describe("whatever is sent", () => {
             const text = typeof body === "string" ? body : JSON.stringify(body);
             const answer = await rawCall(zep.url, method, path, { body: method === "GET" ? "" : text });
             const what = `${method} ${path} ${text} -> ${answer.status} ${answer.text}`;
-            if (answer.status >= 500) expect([answer.status, route.path], what).toEqual([501, "/zep.v1/SearchMemory"]);
+            expect(answer.status, what).toBeLessThan(500);
             if (answer.status >= 400 && answer.status !== 405) expect(answer.text, what).toMatch(/^[^\n]+\n$/);
           }),
         );

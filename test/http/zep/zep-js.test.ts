@@ -4,6 +4,7 @@ import {
   type IMessage,
   Memory,
   MemorySearchPayload,
+  MemorySearchResult,
   Message,
   NotFoundError,
   Session,
@@ -214,9 +215,38 @@ describe("memory", () => {
     await expect(add(id, { ...message, uuid: "1" })).rejects.toMatchObject({ code: 400 });
   });
 
-  it("cannot be searched yet, and says so", async () => {
-    const search = client.memory.searchMemory(newId(), new MemorySearchPayload({ text: "x" }));
-    await expect(search).rejects.toMatchObject({ code: 501, responseData: expect.stringMatching(/^[^\n]+\.\n$/) });
+  it("is searched for what a text says, and by metadata", async () => {
+    const id = newId();
+    await add(
+      id,
+      { role: "human", content: "Two days in Lisbon?", metadata: { system: { entities: [{ Label: "LOC" }] }, n: 1 } },
+      { role: "ai", content: "Start in Alfama.", metadata: { n: 2 } },
+      { role: "human", content: "And to eat?" },
+    );
+    const search = async (payload: ConstructorParameters<typeof MemorySearchPayload>[0], limit?: number) =>
+      (await client.memory.searchMemory(id, new MemorySearchPayload(payload), limit)).map(
+        ({ message }) => message?.content,
+      );
+    expect((await search({ text: "alfama" }))[0]).toBe("Start in Alfama.");
+    const [first] = await client.memory.searchMemory(
+      id,
+      new MemorySearchPayload({ text: "lisbon", search_type: "mmr", mmr_lambda: 0.3 }),
+    );
+    expect(first).toBeInstanceOf(MemorySearchResult);
+    expect(first).toMatchObject({
+      message: { role: "human", content: "Two days in Lisbon?", metadata: { n: 1 } },
+      summary: null,
+    });
+    expect(first?.dist).toBeGreaterThan(0);
+    const located = { jsonpath: '$.system.entities[*] ? (@.Label == "LOC")' };
+    expect(await search({ metadata: { where: located } })).toEqual(["Two days in Lisbon?"]);
+    const either = { or: [located, { and: [{ jsonpath: "$.n ? (@ > 1)" }, { jsonpath: "$.n ? (@ < 3)" }] }] };
+    expect(await search({ metadata: { where: either } })).toEqual(["Start in Alfama.", "Two days in Lisbon?"]);
+    expect(await search({ metadata: { where: either } }, 1)).toEqual(["Start in Alfama."]);
+    expect(await search({ text: "lisbon", metadata: { end_date: "2020-01-01" } })).toEqual([]);
+    expect(await client.memory.searchMemory(newId(), new MemorySearchPayload({ text: "x" }))).toEqual([]);
+    const bad = client.memory.searchMemory(id, new MemorySearchPayload({ metadata: { where: { jsonpath: "$$" } } }));
+    await expect(bad).rejects.toMatchObject({ code: 400, responseData: expect.stringMatching(/^[^\n]+\.\n$/) });
   });
 });
 

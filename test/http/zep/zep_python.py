@@ -188,9 +188,34 @@ def test_an_unknown_session_has_no_messages():
     assert client.memory.get_memory(new_id()).messages == []
 
 
-def test_search_is_not_there_yet():
-    error = raises(APIError, client.memory.search_memory, new_id(), MemorySearchPayload(text="x"))
-    assert error.response_data["status_code"] == 501
+def test_memory_is_searched_for_what_a_text_says():
+    session_id = new_id()
+    client.memory.add_memory(session_id, memory("Two days in Lisbon?", "Start in Alfama.", "And to eat?"))
+    for payload in [MemorySearchPayload(text="alfama"), MemorySearchPayload(text="ALFAMA", search_type="mmr", mmr_lambda=0.5)]:
+        first = client.memory.search_memory(session_id, payload)[0]
+        assert first.message["content"] == "Start in Alfama." and first.dist > 0 and first.summary is None
+    assert client.memory.search_memory(new_id(), MemorySearchPayload(text="x")) == []
+
+
+def test_memory_is_searched_by_metadata_with_a_limit():
+    session_id = new_id()
+    given = [Message(role="human", content=str(n), metadata={"n": n, "tags": ["odd" if n % 2 else "even"]}) for n in range(15)]
+    client.memory.add_memory(session_id, Memory(messages=given))
+    found = lambda where, limit=None: [
+        result.message["content"]
+        for result in client.memory.search_memory(session_id, MemorySearchPayload(metadata={"where": where}), limit)
+    ]
+    assert found({"jsonpath": '$.tags[*] ? (@ == "odd")'}) == ["13", "11", "9", "7", "5", "3", "1"]
+    assert len(found({"jsonpath": "$.n"})) == 10 and len(found({"jsonpath": "$.n"}, -1)) == 15
+    assert found({"and": [{"jsonpath": "$.n ? (@ > 3)"}, {"or": [{"jsonpath": "$.n ? (@ < 5)"}, {"jsonpath": '$.tags ? (@ == "x")'}]}]}) == ["4"]
+    error = raises(APIError, found, {"jsonpath": "$.n ? (@ >"})
+    assert error.response_data["status_code"] == 400
+
+
+def test_a_summary_is_found():
+    session_id = new_id()
+    client.memory.add_memory(session_id, memory("one"))
+    assert client.memory.search_memory(session_id, MemorySearchPayload(text="one", search_scope="summary")) == []
 
 
 # Messages
