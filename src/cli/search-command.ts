@@ -44,8 +44,12 @@ export function addSearch(program: Command, context: Context): void {
         for (const result of results) await context.print(jsonLine(jsonOfSearchResult(result)));
         return;
       }
+      if (results.length === 0) {
+        await context.print("Nothing was found.\n");
+        return;
+      }
       if (neighbors === 0) {
-        await context.print(results.length > 0 ? searchTable(results) : "Nothing was found.\n");
+        await context.print(searchTable(results));
         return;
       }
       for (const { before, message, after } of results) {

@@ -29,6 +29,9 @@ interface Ids {
 
 type Operation = (api: Api, mark: string) => Promise<unknown>;
 
+/** What all say, besides their marks: a word's rarity tells how many others say it. */
+const common = "wherefore";
+
 const ALL = { olderThan: { seconds: 0, nanos: 0 } };
 
 /** Something that an actor does, with ids out of small pools, so that they often hit what the others have, too. */
@@ -57,9 +60,12 @@ function anyOperation(random: Random, own: Ids, all: Ids, isAdmin: boolean): rea
     listSessionsOf: (api) => listed(api.sessions.listSessions, { userId }),
     listSessionsWith: (api, mark) => listed(api.sessions.listSessions, { metadata: { mark } }),
     addMemory: (api, mark) =>
-      api.memory.addMemory({ sessionId: created, messages: [{ messageId, content: mark, metadata: { mark } }] }),
+      api.memory.addMemory({
+        sessionId: created,
+        messages: [{ messageId, content: `${mark} ${common}`, metadata: { mark } }],
+      }),
     addMore: (api, mark) =>
-      api.memory.addMemory({ sessionId: created, messages: [{ content: mark }, { content: mark }] }),
+      api.memory.addMemory({ sessionId: created, messages: [{ content: mark }, { content: common }] }),
     getMemory: (api) => api.memory.getMemory({ sessionId, lastN: 10 }),
     listMessages: (api) => listed(api.memory.listMessages, { sessionId }),
     getMessage: (api) => api.memory.getMessage({ sessionId, messageId }),
@@ -67,6 +73,9 @@ function anyOperation(random: Random, own: Ids, all: Ids, isAdmin: boolean): rea
     deleteMessage: (api) => api.memory.deleteMessage({ sessionId, messageId }),
     clearMemory: (api) => api.memory.clearMemory({ sessionId }),
     setSummary: (api, mark) => api.memory.setSummary({ sessionId, content: mark, recentMessageId: messageId }),
+    searchSession: (api, mark) => api.memory.searchMemory({ sessionId, text: `${mark} ${common}`, neighbors: 2 }),
+    searchUser: (api, mark) => api.memory.searchMemory({ userId, text: `${mark} ${common}`, neighbors: 2 }),
+    searchMetadata: (api, mark) => api.memory.searchMemory({ userId, metadata: { mark } }),
     ...(isAdmin && {
       purgeSession: (api) => api.sessions.purgeSession({ sessionId }),
       purgeUser: (api) => api.users.purgeUser({ userId }),
@@ -263,6 +272,43 @@ describe("two users of one project with keys of their own", () => {
     expect((await ann.sessions.updateSession({ sessionId: "s", userId: "ann" })).session?.userId).toBe("ann");
     expect((await admin.sessions.getSession({ sessionId: "s" })).session?.userId).toBe("ann");
     expect(await refusal(admin.sessions.getSession({ sessionId: "v" }))).toMatchObject({ code: "NOT_FOUND" });
+  });
+
+  it("find by searching what is theirs alone, whoever else says the same beside them", async () => {
+    const project = `p-${randomUUID()}`;
+    const admin = await shared.caller({ role: Role.ROLE_ADMIN, project });
+    const alone = await shared.caller({ role: Role.ROLE_ADMIN, project: `p-${randomUUID()}` });
+    const messages = ["a boat", "a red boat", "rain"].map((content, n) => ({ messageId: `${n}`, content }));
+    for (const api of [admin, alone]) {
+      await api.users.createUser({ userId: "ann" });
+      await api.memory.addMemory({ sessionId: "hers", userId: "ann", messages });
+    }
+    await admin.users.createUser({ userId: "bob" });
+    for (const [sessionId, userId] of [
+      ["his", "bob"],
+      ["more", "bob"],
+      ["nobody's", undefined],
+    ] as const) {
+      await admin.memory.addMemory({ sessionId, userId, messages: [...messages, { content: "his boat" }] });
+    }
+    const ann = await shared.caller({ role: Role.ROLE_READER, project, userId: "ann" });
+    const found = async (api: Api, request: Parameters<Api["memory"]["searchMemory"]>[0]) =>
+      JSON.stringify(await api.memory.searchMemory({ text: "red boats", neighbors: 2, ...request }), withoutChance);
+    const [hers, nothing] = [await found(alone, { userId: "ann" }), await found(alone, { userId: "nobody" })];
+    expect(JSON.parse(hers).results.length).toBeGreaterThanOrEqual(2);
+    expect(JSON.parse(nothing).results).toEqual([]);
+    // To the last digit of the scores: others do not even make a word commoner.
+    for (const api of [admin, ann]) expect(await found(api, { userId: "ann" })).toBe(hers);
+    for (const api of [admin, ann])
+      expect(await found(api, { sessionId: "hers" })).toBe(await found(alone, { sessionId: "hers" }));
+    for (const scope of [{ userId: "bob" }, { sessionId: "his" }, { sessionId: "nobody's" }]) {
+      expect(JSON.parse(await found(admin, scope)).results.length).toBeGreaterThan(0);
+      expect(await found(ann, scope)).toBe(nothing);
+    }
+
+    await admin.sessions.updateSession({ sessionId: "hers", userId: "bob" });
+    expect(await found(ann, { userId: "ann" })).toBe(nothing);
+    expect(await found(ann, { sessionId: "hers" })).toBe(nothing);
   });
 
   it("do not even learn that another's memory is too large to be read", async () => {

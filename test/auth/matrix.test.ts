@@ -54,6 +54,7 @@ const CALLS: Readonly<Record<string, Call>> = {
   "MemoryService/ClearMemory": (api, { sessionId }) => api.memory.clearMemory({ sessionId }),
   "MemoryService/SetSummary": (api, { sessionId, messageId }) =>
     api.memory.setSummary({ sessionId, content: "so far", recentMessageId: messageId }),
+  "MemoryService/SearchMemory": (api, { sessionId }) => api.memory.searchMemory({ sessionId, text: "secret" }),
   "UserService/CreateUser": (api, { userId }) => api.users.createUser({ userId }),
   "UserService/GetUser": (api, { userId }) => api.users.getUser({ userId }),
   "UserService/UpdateUser": (api, { userId }) => api.users.updateUser({ userId, email: "a@b" }),

@@ -99,6 +99,48 @@ test("messages come back as they went in", async () => {
   expect(await client.getMemory({ sessionId: "nobody" })).toEqual({ messages: [] });
 });
 
+test("messages are found by what they say, with those around them", async () => {
+  const client = connect();
+  await client.createUser({ userId: "seeker" });
+  const createTime = new Date("2024-05-06T07:08:09.010Z");
+  await client.addMemory({
+    sessionId: "sought",
+    userId: "seeker",
+    messages: [
+      { messageId: "1", roleType: "user", content: "Where to?" },
+      {
+        messageId: "2",
+        roleType: "assistant",
+        content: "Take the tram to Belém.",
+        metadata: { city: "Lisbon" },
+        createTime,
+      },
+      { messageId: "3", roleType: "user", content: "Thanks." },
+    ],
+  });
+  const found = await client.searchMemory({ userId: "seeker", text: "trams", limit: 1, neighbors: 1 });
+  expect(found).toMatchObject({ mode: "lexical", unembeddedMessages: 0 });
+  const [result] = found.results;
+  expect(result?.message).toEqual(await client.getMessage({ sessionId: "sought", messageId: "2" }));
+  expect(result?.score).toBeGreaterThan(0);
+  expect([result?.before, result?.after].map((some) => some?.map(({ messageId }) => messageId))).toEqual([
+    ["1"],
+    ["3"],
+  ]);
+
+  const ids = async (request: Parameters<typeof client.searchMemory>[0]) =>
+    (await client.searchMemory({ sessionId: "sought", ...request })).results.map(({ message }) => message.messageId);
+  expect(await ids({ metadata: { city: "Lisbon" } })).toEqual(["2"]);
+  expect(await ids({ text: "tram", roleTypes: ["system"] })).toEqual([]);
+  expect(await ids({ text: "tram", roleTypes: ["assistant"], createdBefore: new Date("2024-05-07") })).toEqual(["2"]);
+  expect(await ids({ text: "tram", createdAfter: createTime, limit: 1 })).not.toContain("2");
+  expect(await ids({ text: "zeppelin" })).toEqual([]);
+  expect(await failure(client.searchMemory({ text: "tram" }))).toMatchObject({ reason: "INVALID_FIELD" });
+  expect(await failure(client.searchMemory({ sessionId: "sought", text: "tram", mode: "hybrid" }))).toMatchObject({
+    reason: "EMBEDDINGS_NOT_CONFIGURED",
+  });
+});
+
 test("any key of metadata survives", async () => {
   const client = connect();
   const metadata = JSON.parse(

@@ -96,6 +96,8 @@ describe("projects", () => {
     expect((await other("GET", "/sessions/s/memory")).json.messages).toEqual([]);
     expect((await other("GET", "/sessions/s/messages")).json.total_count).toBe(0);
     expect((await other("GET", `/sessions/s/messages/${uuid}`)).status).toBe(404);
+    expect((await one("POST", "/sessions/s/search", { text: "secret" })).json).toHaveLength(1);
+    expect((await other("POST", "/sessions/s/search", { text: "secret" })).json).toEqual([]);
     expect((await other("DELETE", "/sessions/s/memory")).status).toBe(404);
     expect([(await other("GET", "/sessions")).json, (await other("GET", "/user/u/sessions")).json]).toEqual([[], []]);
     expect((await other("GET", "/user")).json).toHaveLength(1);
@@ -150,11 +152,15 @@ describe("roles", () => {
 
 describe("a user's own credential", () => {
   it("reaches what is theirs, and may take it away", async () => {
-    const project = newProject();
+    const [project, uuid] = [newProject(), randomUUID()];
     const all = await keyed({ project, role: Role.ROLE_WRITER });
     for (const user_id of ["ann", "eve"]) await all("POST", "/user", { user_id });
     await all("POST", "/sessions", { session_id: "hers", user_id: "eve" });
-    await all("POST", "/sessions/hers/memory", { messages: [{ content: "x" }] });
+    await all("POST", "/sessions/hers/memory", { messages: [{ uuid, content: "x" }] });
+    const { secret: theirs } = await keyed({ project, role: Role.ROLE_WRITER });
+    const api = connect(zep.address, theirs);
+    onTestFinished(() => api.close());
+    await api.memory.setSummary({ sessionId: "hers", content: "x", recentMessageId: uuid });
     const client = await ZepClient.init(zep.url, await sign({ project, role: "writer", user_id: "ann" }));
     const ann = callerOf(zep.url, await sign({ project, role: "writer", user_id: "ann" }));
 
@@ -168,6 +174,11 @@ describe("a user's own credential", () => {
     await expect(client.user.delete("eve")).rejects.toThrow(NotFoundError);
     expect((await client.memory.getMemory("hers"))?.messages).toEqual([]);
     expect(await client.user.getSessions("eve")).toEqual([]);
+    for (const body of [{ text: "x" }, { metadata: { where: {} } }, { text: "x", search_scope: "summary" }]) {
+      expect((await all("POST", "/sessions/hers/search", body)).json).toHaveLength(1);
+      expect((await ann("POST", "/sessions/hers/search", body)).json).toEqual([]);
+    }
+    expect((await ann("POST", "/sessions/mine/search", { text: "y" })).json).toHaveLength(1);
     expect((await ann("POST", "/sessions", { session_id: "new", user_id: "eve" })).status).toBe(403);
     expect((await ann("POST", "/user", { user_id: "new" })).status).toBe(403);
     expect((await ann("PATCH", "/sessions/hers", { metadata: { a: 1 } })).status).toBe(404);

@@ -235,7 +235,6 @@ describe("memory", () => {
     expect(first).toBeInstanceOf(MemorySearchResult);
     expect(first).toMatchObject({
       message: { role: "human", content: "Two days in Lisbon?", metadata: { n: 1 } },
-      summary: null,
     });
     expect(first?.dist).toBeGreaterThan(0);
     const located = { jsonpath: '$.system.entities[*] ? (@.Label == "LOC")' };
