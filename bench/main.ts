@@ -18,9 +18,10 @@ function say(line: string): void {
 function optionsOrExit(): Options {
   try {
     const options = readOptions(process.argv.slice(2));
-    const names = ROWS.map(({ name }) => name);
+    const names = ROWS.flatMap(({ name, group = [] }) => [name, group].flat());
     const strange = options.rows?.find((name) => !names.includes(name));
-    if (strange !== undefined) throw new Error(`--rows: no row ${strange}; there are ${names.join(", ")}.`);
+    if (strange !== undefined)
+      throw new Error(`--rows: no row ${strange}; there are ${[...new Set(names)].join(", ")}.`);
     return options;
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n${USAGE}`);
@@ -47,7 +48,8 @@ async function run(options: Options): Promise<readonly Result[]> {
   }
 }
 
-const isAsked = ({ name }: Row, { rows }: Options): boolean => rows?.includes(name) ?? true;
+const isAsked = ({ name, group = name }: Row, { rows }: Options): boolean =>
+  rows === undefined || rows.includes(name) || rows.includes(group);
 
 function stopOnSignals(bench: Bench): void {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {

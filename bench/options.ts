@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { conversationsBeside } from "./data/questions.js";
 
 export interface Options {
   readonly quick: boolean;
@@ -9,7 +10,7 @@ export interface Options {
   readonly workers: number | undefined;
   /** Where the service's CPU profiles go; undefined for none. */
   readonly profile: string | undefined;
-  /** The conversations that the rows of recall search, see readQuestioned; undefined for none. */
+  /** The conversations that are searched, see readQuestioned; undefined for none. */
   readonly questions: string | undefined;
   readonly scale: Scale;
 }
@@ -28,6 +29,8 @@ export interface Scale {
   readonly deepPosition: number;
   /** Messages of the session that is large. */
   readonly messages: number;
+  /** Messages of a user in all of whose sessions is searched. */
+  readonly scopeMessages: number;
   /** How long the slow reader stops. */
   readonly stopMs: number;
   /** The size of the cache that is filled. */
@@ -42,6 +45,7 @@ const FULL: Scale = {
   sessions: 200_000,
   deepPosition: 190_000,
   messages: 100_000,
+  scopeMessages: 10_000,
   stopMs: 10_000,
   cacheMib: 64,
 };
@@ -55,6 +59,7 @@ const QUICK: Scale = {
   sessions: 4_000,
   deepPosition: 3_800,
   messages: 2_000,
+  scopeMessages: 1_000,
   stopMs: 500,
   cacheMib: 4,
 };
@@ -66,7 +71,8 @@ export const USAGE = `npm run bench -- [options]
   --rounds n    how many interleaved rounds (5)
   --seconds s   how long each side of a round takes (3)
   --workers n   SESSIONS_WORKERS of the service, with a connection of the load generator for each and more
-  --questions f conversations NAME.jsonl.gz, with NAME-questions.jsonl.gz beside them, for the rows of recall
+  --questions f conversations NAME.jsonl.gz, with NAME-questions.jsonl.gz beside them, to search in
+                (../shared/data/locomo-dev.jsonl.gz)
   --profile dir a CPU profile of each process of the service goes there
 SESSIONS_* and OTEL_* of the environment are handed on to the service.
 `;
@@ -93,7 +99,7 @@ export function readOptions(args: string[]): Options {
     rows: values.rows?.split(",").filter((name) => name !== ""),
     workers: positive("workers", values.workers),
     profile: values.profile,
-    questions: values.questions,
+    questions: values.questions ?? conversationsBeside(),
     scale: {
       ...base,
       rounds: positive("rounds", values.rounds) ?? base.rounds,

@@ -1,4 +1,6 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { Skipped } from "../harness/row.js";
 
@@ -32,9 +34,15 @@ export interface Question {
 
 const ENDING = ".jsonl.gz";
 
+/** Conversations in a folder beside the checkout, where there is one; undefined where there is none. */
+export function conversationsBeside(): string | undefined {
+  const file = fileURLToPath(new URL("../../../../shared/data/locomo-dev.jsonl.gz", import.meta.url));
+  return existsSync(file) ? file : undefined;
+}
+
 /** Reads conversations out of `NAME.jsonl.gz`, and the questions about them out of `NAME-questions.jsonl.gz` beside it. */
 export async function readQuestioned(file: string | undefined): Promise<Questioned> {
-  if (file === undefined) throw new Skipped("--questions names no conversations");
+  if (file === undefined) throw new Skipped("no conversations with questions: --questions names them");
   if (!file.endsWith(ENDING)) throw new Skipped(`--questions ${file}: not a ${ENDING} file`);
   const [sessions, questions] = await Promise.all([
     readLines<RecordedSession>(file),

@@ -1,4 +1,9 @@
-import { AddMemoryRequest, GetMemoryRequest, MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
+import {
+  AddMemoryRequest,
+  GetMemoryRequest,
+  MemoryServiceService,
+  SearchMemoryRequest,
+} from "../../gen/sessions/v1/memory_service.js";
 import type { RoleType } from "../../gen/sessions/v1/resources.js";
 import {
   GetSessionRequest,
@@ -18,6 +23,7 @@ export const PATHS = {
   listSessions: SessionServiceService.listSessions.path,
   addMemory: MemoryServiceService.addMemory.path,
   getMemory: MemoryServiceService.getMemory.path,
+  searchMemory: MemoryServiceService.searchMemory.path,
 } as const;
 
 export function getSession({ _id }: SessionRecord): Buffer {
@@ -33,6 +39,11 @@ export function addMemory({ _id }: SessionRecord, said: readonly Said[] = [QUEST
 
 export function getMemory({ _id }: SessionRecord, lastN: number): Buffer {
   return frame(GetMemoryRequest.encode(GetMemoryRequest.fromPartial({ sessionId: idOf(_id), lastN })).finish());
+}
+
+/** In all sessions of a user. */
+export function searchMemory(userId: string, text: string): Buffer {
+  return frame(SearchMemoryRequest.encode(SearchMemoryRequest.fromPartial({ userId, text })).finish());
 }
 
 export function listSessions(request: Parameters<typeof ListSessionsRequest.fromPartial>[0]): Buffer {

@@ -43,6 +43,7 @@ function* batchesOf<T>(documents: Iterable<T>): Generator<T[]> {
 /** Sessions `prefix-0`, `prefix-1` and so on, each with so many messages. The answer is their ids and documents. */
 export async function seedSessions(database: Database, options: SessionSeed): Promise<SessionRecord[]> {
   const { prefix, count, messages = 0, said } = options;
+  const sayOf = typeof said === "function" ? said : () => said;
   const sessions = Array.from({ length: count }, (_, index) =>
     filled(sessionRecord(`${prefix}-${index}`, index, options.owned?.(index)), messages),
   );
@@ -50,8 +51,9 @@ export async function seedSessions(database: Database, options: SessionSeed): Pr
   await insert(
     database.messages,
     (function* () {
-      for (const session of sessions) {
-        for (let sequence = 1; sequence <= messages; sequence++) yield messageRecord(session, sequence, said);
+      for (const [index, session] of sessions.entries()) {
+        for (let sequence = 1; sequence <= messages; sequence++)
+          yield messageRecord(session, sequence, sayOf(index * messages + sequence - 1));
       }
     })(),
   );
@@ -68,9 +70,24 @@ export interface SessionSeed {
   readonly prefix: string;
   readonly count: number;
   readonly messages?: number;
-  /** What each of them says, when not what it usually is. */
-  readonly said?: Said;
+  /** What each of them says, or each by its number among all of them, when not what it usually is. */
+  readonly said?: Said | ((number: number) => Said);
   readonly owned?: (index: number) => Parameters<typeof sessionRecord>[2];
+}
+
+/** A user `id` with so many messages, shared out among some sessions. The answer is these. */
+export async function seedScope(database: Database, id: string, options: ScopeSeed): Promise<SessionRecord[]> {
+  const { sessions, messages, said } = options;
+  const user = userRecord(id, 0, sessions);
+  await insert(database.users, [user]);
+  const each = Math.ceil(messages / sessions);
+  return seedSessions(database, { prefix: id, count: sessions, messages: each, said, owned: () => ({ user }) });
+}
+
+export interface ScopeSeed {
+  readonly sessions: number;
+  readonly messages: number;
+  readonly said: (number: number) => Said;
 }
 
 export async function seedUsers(database: Database, count: number, sessionsEach: number): Promise<UserRecord[]> {

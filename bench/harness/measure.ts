@@ -11,7 +11,7 @@ export interface Measured {
   readonly baseline: Spread | undefined;
   /** Ours by the baseline's, both medians; ours itself where the row has no baseline. */
   readonly ratio: number;
-  readonly bound: MeasuredBound | undefined;
+  readonly bounds: readonly MeasuredBound[];
   /** Undefined where the row has no target. */
   readonly isReached: boolean | undefined;
 }
@@ -42,8 +42,8 @@ export async function measure(row: Row, bench: Bench): Promise<Result> {
 
 async function measured(row: Row, bench: Bench): Promise<Measured> {
   const { target } = row;
-  const { ours, baselines, bound, maxRounds } = await row.prepare(bench);
-  const sides = [ours, ...baselines, ...(bound ? [bound.side] : [])];
+  const { ours, baselines, bounds = [], maxRounds } = await row.prepare(bench);
+  const sides = [ours, ...baselines, ...bounds.map(({ side }) => side)];
   const [own, ...others] = (await inRounds(sides, { ...bench.scale, maxRounds })).map(spreadOf);
   if (own === undefined) throw new Error("no side was measured");
   // The slower one: of times that is the longer, and of speeds the lower.
@@ -53,10 +53,14 @@ async function measured(row: Row, bench: Bench): Promise<Measured> {
     .sort((a, b) => (isTime ? b.median - a.median : a.median - b.median));
   const baseline = slowestFirst[0];
   const ratio = baseline === undefined ? own.median : own.median / baseline.median;
-  const spread = others[baselines.length];
+  const besides = others.slice(baselines.length);
   return {
     ...{ row, ours: own, baseline, ratio },
-    bound: bound && spread && { name: bound.name, spread, ratio: own.median / spread.median },
+    bounds: besides.map((spread, index) => ({
+      name: bounds[index]?.name ?? "",
+      spread,
+      ratio: own.median / spread.median,
+    })),
     isReached: target && reaches(ratio, target),
   };
 }

@@ -35,7 +35,7 @@ function cells(result: Result, isJudged: boolean): string[] {
     result.baseline ? range(result.baseline) : "",
     figure(result.ratio),
     target,
-    result.bound ? boundOf(result.bound) : "",
+    result.bounds.map(boundOf).join(", "),
     isJudged ? verdict(result) : "",
   ];
 }
@@ -58,7 +58,8 @@ export function jsonLine(result: Result): string {
       note: `${result.how}: ${result.reason}`,
     });
   }
-  const { ours, baseline, ratio, bound } = result;
+  const { ours, baseline, ratio, bounds } = result;
+  const [bound = null, ...others] = bounds.map(jsonBound);
   return JSON.stringify({
     name,
     ours: rounded(ours.median),
@@ -66,9 +67,16 @@ export function jsonLine(result: Result): string {
     ratio: rounded(ratio),
     unit,
     target,
-    bound: bound ? { name: bound.name, figure: rounded(bound.spread.median), ratio: rounded(bound.ratio) } : null,
+    bound,
+    ...(others.length > 0 && { others }),
   });
 }
+
+const jsonBound = ({ name, spread, ratio }: MeasuredBound) => ({
+  name,
+  figure: rounded(spread.median),
+  ratio: rounded(ratio),
+});
 
 function targetOf({ target }: Row): string {
   if (target === undefined) return "–";

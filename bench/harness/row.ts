@@ -3,6 +3,8 @@ import type { Bench } from "../setup/bench.js";
 /** One line of the table: how to measure it, and what it should reach. */
 export interface Row {
   readonly name: string;
+  /** What several rows that are measured at once are asked for by. */
+  readonly group?: string;
   readonly unit: string;
   /** Undefined where the row only says how it is. */
   readonly target: Target | undefined;
@@ -13,7 +15,7 @@ export interface Row {
 }
 
 /** In the order in which they are measured. */
-export const STAGES = ["calls", "listings", "depth", "cache", "peers"] as const;
+export const STAGES = ["calls", "listings", "depth", "cache", "search", "peers"] as const;
 export type StageName = (typeof STAGES)[number];
 
 /** What the ratio, or the figure itself where there is nothing to compare it with, should be. */
@@ -26,8 +28,11 @@ export interface Sides {
   readonly ours: Side;
   /** What ours is compared with: the slower of them where there are several, nothing where there is none. */
   readonly baselines: readonly Side[];
-  /** A part of the job by itself: doing all of it call by call cannot be quicker. It is shown beside; the target is not about it. */
-  readonly bound?: Bound;
+  /**
+   * What is shown beside; the target is not about it. The first may be a part of the job by itself: doing all of it call by call cannot
+   * be quicker.
+   */
+  readonly bounds?: readonly Bound[];
   /** When a round takes long by itself. */
   readonly maxRounds?: number;
 }

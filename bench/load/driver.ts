@@ -82,6 +82,17 @@ const handlers = {
     });
   },
 
+  /** Reads all messages of some memories at a time, of these and then of the next ones. */
+  readAll: (groups: readonly (readonly Memory[])[], options: LoopOptions) => {
+    const { messages } = opened();
+    return inTurn(groups, options, async (memories) => {
+      const session = { $in: memories.map(({ _id }) => _id) };
+      let bytes = 0;
+      for await (const message of messages.find<Uint8Array>({ session }, { raw: true })) bytes += message.length;
+      if (bytes === 0) throw new Error("no messages");
+    });
+  },
+
   /** Reads all sessions in no order. */
   async cursor(batchSize: number): Promise<{ items: number; seconds: number }> {
     const begin = performance.now();

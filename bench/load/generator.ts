@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { countItems, frameReader } from "./frames.js";
 import { type Connections, openConnections, type StreamCall } from "./http2.js";
 import { type Loaded, type LoopOptions, loop } from "./loop.js";
@@ -70,8 +71,11 @@ const handlers = {
     return loaded;
   },
 
-  /** Makes as many calls as it can until it is told to stop, whatever becomes of them; a call that is refused at once is made again at once. */
-  async hog(index: number, inFlight: number): Promise<void> {
+  /**
+   * Makes as many calls as it can until it is told to stop, whatever becomes of them; a call that is refused at once is made again at once,
+   * unless there is to be a pause after each.
+   */
+  async hog(index: number, inFlight: number, pauseMs = 0): Promise<void> {
     const [step] = loads[index] as readonly Step[];
     if (step === undefined) throw new Error("no such load");
     const { path, requests } = step;
@@ -81,6 +85,7 @@ const handlers = {
     const runner = async (): Promise<void> => {
       while (isHogging) {
         await unary(path, requests[n++ % requests.length] as Uint8Array).then(countServed, countRefused);
+        if (pauseMs > 0) await sleep(pauseMs);
       }
     };
     for (let at = 0; at < inFlight; at++) void runner();

@@ -79,7 +79,7 @@ async function prepare(bench: Bench, adding: Adding): Promise<Sides> {
     }),
     baselines: [speedOf((options) => driver.call("counterThenInsert", memories, said, options), measured)],
     ...(bound && {
-      bound: { name: bound, side: speedOf((options) => driver.call("insert", memories, said, options), measured) },
+      bounds: [{ name: bound, side: speedOf((options) => driver.call("insert", memories, said, options), measured) }],
     }),
   };
 }

@@ -13,6 +13,7 @@ import { filterMetadataRow, listPageDepthRow, listSessionsRow } from "./listing.
 import { mastraRows } from "./mastra.js";
 import { recallRows } from "./recall.js";
 import { recallHybridRow } from "./recall-hybrid.js";
+import { searchRows } from "./search.js";
 import { slowReaderRow } from "./slow-reader.js";
 import { zepAddMemoryRow } from "./zep-add-memory.js";
 
@@ -33,6 +34,7 @@ export const ROWS: readonly Row[] = [
   deleteDepthRow,
   filterMetadataRow,
   cacheRow,
+  ...searchRows,
   ...recallRows,
   recallHybridRow,
   ...mastraRows,

@@ -1,27 +1,50 @@
 import MiniSearch from "minisearch";
-import { ScopeIndex } from "../../src/search/scope-index.js";
-import { inSlices } from "../../src/search/slices.js";
-import type { RecordedMessage, RecordedSession } from "../data/questions.js";
+import type { Collection } from "mongodb";
+import type { RoleType, SessionsClient } from "../../src/client/index.js";
+import type { Database } from "../../src/store/database.js";
+import type { RecordedSession } from "../data/questions.js";
+import { insert } from "../data/seed.js";
 import type { Find } from "./recall.js";
 
-/** Our index, without the service around it. */
-export async function scopeIndexFinder(sessions: readonly RecordedSession[]): Promise<Find> {
-  const indexes = new Map<string, ScopeIndex>();
-  const messages = new Map(sessions.map((session) => [session.session_id, session.messages]));
-  for (const { user_id, session_id, messages } of sessions) {
-    const index = indexes.get(user_id) ?? new ScopeIndex();
-    indexes.set(user_id, index);
-    await inSlices(index.add(messages.map((message, at) => searchable(session_id, message, at + 1))));
+/** The service, which is given all sessions as any application gives them. */
+export async function serviceFinder(client: SessionsClient, sessions: readonly RecordedSession[]): Promise<Find> {
+  for (const userId of new Set(sessions.map(({ user_id }) => user_id))) await client.createUser({ userId });
+  for (const { session_id: sessionId, user_id: userId, messages } of sessions) {
+    await client.addMemory({
+      sessionId,
+      userId,
+      messages: messages.map(({ message_id, role, role_type, content, create_time }) => ({
+        messageId: message_id,
+        role,
+        roleType: role_type.replace("ROLE_TYPE_", "").toLowerCase() as RoleType,
+        content,
+        createTime: new Date(create_time),
+      })),
+    });
   }
-  return (user, text, limit) =>
-    (indexes.get(user)?.search(text, { limit }) ?? []).flatMap(
-      ({ session, sequence }) => messages.get(session)?.[sequence - 1]?.message_id ?? [],
-    );
+  return async (userId, text, limit) => {
+    const { results } = await client.searchMemory({ userId, text, limit });
+    return results.map(({ message }) => message.messageId);
+  };
 }
 
-function searchable(session: string, message: RecordedMessage, sequence: number) {
-  const { role, content, create_time } = message;
-  return { session, sequence, version: 0, role, roleType: 0, content, createTime: Date.parse(create_time) };
+/** The text index of the database. */
+export async function textIndexFinder({ db }: Database, sessions: readonly RecordedSession[]): Promise<Find> {
+  const messages: Collection<{ _id: string; user: string; content: string }> = db.collection("bench_texts");
+  await messages.createIndex({ user: 1, content: "text" });
+  await insert(
+    messages,
+    sessions.flatMap(({ user_id: user, messages }) =>
+      messages.map(({ message_id: _id, content }) => ({ _id, user, content })),
+    ),
+  );
+  return async (user, text, limit) => {
+    const sort = { score: { $meta: "textScore" } } as const;
+    const hits = await messages
+      .find({ user, $text: { $search: text } }, { projection: { _id: 1 }, sort, limit })
+      .toArray();
+    return hits.map(({ _id }) => _id);
+  };
 }
 
 /** A library for this, as it comes. */
