@@ -39,7 +39,7 @@ test("under load, with the database refusing, silent, cutting its answers and sl
   let isOver = false;
   try {
     const watched = health.watch("");
-    const load = startLoad(service);
+    const load = startLoad(service, violations);
     const tally = createTally();
     const random = createRandom(seedOf(process.env.FAULTS_SEED));
     const shared = createSharedLoad({ tally, random, anyService: async () => service, prefix: "shared" });
@@ -250,8 +250,11 @@ interface Add {
   readonly ids: string[];
 }
 
+/** What all messages say. */
+const WORD = "boat";
+
 /** Calls of many kinds, begun at a steady pace whether those before have ended or not. */
-function startLoad(api: Api) {
+function startLoad(api: Api, violations: string[]) {
   const calls: LoadCall[] = [];
   const sent = new Map<string, Set<string>>();
   const unacknowledged = new Set<Add>();
@@ -268,7 +271,7 @@ function startLoad(api: Api) {
     const sessionId = `memory-${number % 30}`;
     const messages = Array.from({ length: 1 + (number % 5) }, (_, index) => ({
       messageId: `${number}-${index}`,
-      content: "x".repeat(2_000),
+      content: `${WORD} ${"x".repeat(2_000)}`,
     }));
     const ids = messages.map(({ messageId }) => messageId);
     const known = sent.get(sessionId) ?? new Set();
@@ -286,6 +289,14 @@ function startLoad(api: Api) {
       });
     },
     getMemory: (options) => api.memory.getMemory({ sessionId: `memory-${number % 30}` }, options),
+    async searchMemory(options) {
+      const sessionId = `memory-${number % 30}`;
+      const { results } = await api.memory.searchMemory({ sessionId, text: WORD, limit: 100 }, options);
+      for (const { message } of results) {
+        if (sent.get(sessionId)?.has(message?.messageId ?? "")) continue;
+        violations.push(`a search in ${sessionId} found ${message?.sessionId} ${message?.messageId}`);
+      }
+    },
     createSession: (options) => api.sessions.createSession({ sessionId: life() }, options),
     getSession: (options) => api.sessions.getSession({ sessionId: life() }, options),
     addMemoryAgain: (options) => kinds.addMemory?.(options) as Promise<unknown>,

@@ -300,3 +300,29 @@ test("the bytes that it tells grow with what it has, and it says when most of it
   finish(index.removeSession("s"));
   expect(index.isWorn).toBe(true);
 });
+
+test("takes in a bounded part of what is added at a time, however it is cut up", () => {
+  const shapes = [
+    { messages: 20_000, words: 1 },
+    { messages: 500, words: 400 },
+    { messages: 1, words: 100_000 },
+  ];
+  for (const { messages, words } of shapes) {
+    let taken = 0;
+    function* sayings() {
+      for (let sequence = 1; sequence <= messages; sequence++) {
+        taken += 1;
+        yield message(sequence, Array.from({ length: words }, (_, n) => `w${sequence}x${n}`).join(" "));
+      }
+    }
+    let steps = 0;
+    let most = 0;
+    const work = new ScopeIndex().add(sayings());
+    for (let before = 0; !work.next().done; before = taken) {
+      steps += 1;
+      most = Math.max(most, taken - before);
+    }
+    expect(most).toBeLessThanOrEqual(Math.max(16, messages / 100));
+    expect(steps).toBeGreaterThanOrEqual((messages * words) / 8_192);
+  }
+});

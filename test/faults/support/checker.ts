@@ -86,7 +86,7 @@ function checkSession(key: string, events: readonly HistoryEvent[], maxSteps: nu
       const after = op.end ? answered(state, op.begin, op.end) : effect(state, op.begin);
       if (after === undefined) continue;
       // What never changes anything can come as soon as it may: whatever else can follow can still follow it.
-      if (op.end && (op.begin.f === "get" || op.end.type === "fail")) {
+      if (op.end && (READS.has(op.begin.f) || op.end.type === "fail")) {
         return explains(next, state, new Set([...taken, op])) || fails(place);
       }
       if (op.end || after.key !== state.key) choices.push({ op, after });
@@ -106,7 +106,7 @@ function checkSession(key: string, events: readonly HistoryEvent[], maxSteps: nu
   function nextSight(from: number, taken: ReadonlySet<Op>): Sight | undefined {
     for (let at = from; at < moments.length; at++) {
       const moment = moments[at] as Moment;
-      if (!("ends" in moment) || moment.ends.begin.f !== "get" || taken.has(moment.ends)) continue;
+      if (!("ends" in moment) || !READS.has(moment.ends.begin.f) || taken.has(moment.ends)) continue;
       return { saw: moment.ends.end?.value as Seen, at };
     }
     return undefined;
@@ -148,6 +148,7 @@ function checkSession(key: string, events: readonly HistoryEvent[], maxSteps: nu
 /** What an operation asks for. */
 const demandOf = ({ begin }: Op): string => `${begin.f} ${begin.value}`;
 
+const READS: ReadonlySet<string> = new Set(["get", "search"]);
 const TAKES_AWAY: ReadonlySet<string> = new Set(["delete", "clear"]);
 
 class GivenUp extends Error {}
@@ -167,7 +168,7 @@ function read(events: readonly HistoryEvent[]): { ops: Op[]; moments: Moment[] }
     if (begin.type !== "invoke") continue;
     const end = ends.get(begin);
     // A read that nobody saw the answer of says nothing.
-    if (begin.f === "get" && end?.type !== "ok") continue;
+    if (READS.has(begin.f) && end?.type !== "ok") continue;
     const op = { index: ops.length, begin, end };
     ops.push(op);
     byEvent.set(begin, op);
@@ -197,7 +198,7 @@ function stateOf(status: State["status"], memory: readonly string[]): State {
 /** The state after an operation that answered so, or nothing when it cannot have answered so in this state. */
 function answered(state: State, begin: HistoryEvent, end: HistoryEvent): State | undefined {
   if (end.type === "fail") return refusal(state, begin) === end.error ? state : undefined;
-  if (begin.f === "get") return isSeen(state, end.value as Seen) ? state : undefined;
+  if (READS.has(begin.f)) return isSeen(state, end.value as Seen) ? state : undefined;
   return refusal(state, begin) === undefined ? effect(state, begin) : undefined;
 }
 
@@ -232,13 +233,16 @@ function effect(state: State, begin: HistoryEvent): State {
     case "clear":
       return stateOf("live", []);
     case "get":
+    case "search":
       return state;
   }
 }
 
 function isSeen({ status, memory }: State, seen: Seen): boolean {
-  if (status !== "live") return !seen.live && seen.ids.length === 0 && seen.count === 0;
-  return seen.live && seen.count === memory.length && sameIds(seen.ids, memory);
+  const isLive = status === "live";
+  const there = isLive ? memory : [];
+  const { live = isLive, count = there.length, ids } = seen;
+  return live === isLive && count === there.length && sameIds(ids, there);
 }
 
 function sameIds(a: readonly string[], b: readonly string[]): boolean {

@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** What clients do to a shared session. `undelete` leaves its memory deleted, `restore` brings it back. */
-export type Operation = "add" | "get" | "delete" | "undelete" | "restore" | "clear";
+/** What clients do to a shared session: `get` and `search` read all of it. `undelete` leaves its memory deleted, `restore` brings it back. */
+export type Operation = "add" | "get" | "search" | "delete" | "undelete" | "restore" | "clear";
 
 /**
  * One line of a history, in the form of Jepsen's. An operation begins with `invoke` and ends with `ok`, with `fail` when its answer
@@ -16,7 +16,7 @@ export interface HistoryEvent {
   readonly f: Operation;
   /** The session. */
   readonly key: string;
-  /** The message ids of an `add`, what a `get` saw, null for the rest. */
+  /** The message ids of an `add`, what a `get` or a `search` saw, null for the rest. */
   readonly value: readonly string[] | Seen | null;
   /** The reason of the answer, when it is an error. */
   readonly error?: string;
@@ -24,12 +24,13 @@ export interface HistoryEvent {
   readonly time: number;
 }
 
-/** What one GetMemory saw of a session. A missing or deleted one is not live and has nothing. */
+/** What one read saw of a session. A missing or deleted one is not live and has nothing. */
 export interface Seen {
-  readonly live: boolean;
   readonly ids: readonly string[];
-  /** The session's own count of its messages. */
-  readonly count: number;
+  /** undefined: a search does not tell. */
+  readonly live?: boolean;
+  /** The session's own count of its messages. undefined: a search does not tell. */
+  readonly count?: number;
 }
 
 export type Ending = Pick<HistoryEvent, "type" | "value" | "error"> & { readonly type: "ok" | "fail" | "info" };

@@ -47,6 +47,12 @@ type OwnMessage = Pick<Message, "messageId" | "content" | "sequence" | "createTi
 /** How soon a restoration of a user's sessions that was broken off is finished by a pass of the purger. */
 const FINISHED_BY_PURGER_MS = 90_000;
 
+/** As much as a search finds at most. */
+const SEARCHED = 100;
+
+/** A word that only this message says. */
+const wordOf = (messageId: string): string => messageId.replaceAll("-", "").replaceAll(".", "x");
+
 export function createOwner({ name, tally, random, anyService, sessions: count }: OwnerDeps): Owner {
   const sessions = Array.from(
     { length: count },
@@ -95,7 +101,7 @@ export function createOwner({ name, tally, random, anyService, sessions: count }
     const size = random.chance(0.1) ? 100 : 1 + random.below(random.chance(0.3) ? 60 : 6);
     const messages = Array.from({ length: size }, (_, index) => ({
       messageId: `${name}.${call}.${index}`,
-      content: `${session.id}, call ${call}, message ${index} of ${size}`,
+      content: `${session.id}, call ${call}, message ${index} of ${size}: ${wordOf(`${name}.${call}.${index}`)}`,
     }));
     if (session.status === "missing") session.user = random.chance(0.7) ? user : undefined;
     const request = { sessionId: session.id, userId: session.user, messages };
@@ -239,6 +245,33 @@ export function createOwner({ name, tally, random, anyService, sessions: count }
     const newest = session.status === "live" ? session.memory.slice(-1000) : [];
     compareMessages(`GetMemory of ${session.id}`, seen.answer.messages, newest);
     compareSession(session, seen.answer.session);
+    await search(session);
+  }
+
+  /** What a search in a session, or in all of the user's, finds at any time: nothing that is gone, and all that was added. */
+  async function search(session: OwnSession): Promise<void> {
+    const isOfSession = random.chance(0.5);
+    const scope = isOfSession ? { sessionId: session.id } : { userId: user };
+    const there = (isOfSession ? [session] : ofUser("live"))
+      .filter(({ status }) => status === "live")
+      .flatMap(({ memory }) => memory);
+    const what = `SearchMemory in ${JSON.stringify(scope)}`;
+    const find = async (text: string): Promise<Message[]> => {
+      const request = { ...scope, text, limit: SEARCHED };
+      const seen = await insist(tally, anyService, what, (api) => api.memory.searchMemory(request));
+      if ("answer" in seen) return seen.answer.results.flatMap(({ message }) => message ?? []);
+      wrong(`${what} was refused with ${seen.refused}`);
+      return [];
+    };
+    const found = await find("calls");
+    const ids = new Set(there.map(({ messageId }) => messageId));
+    const extra = found.map(({ messageId }) => messageId).filter((id) => !ids.has(id));
+    if (extra.length > 0) wrong(`${what} finds what is not there: ${extra}`);
+    if (found.length !== Math.min(there.length, SEARCHED)) wrong(`${what} finds ${found.length} of ${there.length}`);
+    const last = there.at(-1);
+    if (!last) return;
+    const [best] = await find(wordOf(last.messageId));
+    if (best?.messageId !== last.messageId) wrong(`${what} finds ${best?.messageId} by the word of ${last.messageId}`);
   }
 
   function compareMessages(what: string, seen: readonly Message[], expected: readonly OwnMessage[]): void {

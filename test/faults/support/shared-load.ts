@@ -29,11 +29,15 @@ const OPERATIONS_A_SESSION = 60;
 /** An operation of unknown outcome counts for this many: each doubles what has to be thought of at any later time. */
 const UNKNOWN_COSTS = 6;
 
+/** As much as a search finds at most. */
+const SEARCHED = 100;
+
 /** As long as a call can take at all. */
 const DEADLINE_MS = 12_000;
 
 const KINDS: readonly Operation[] = [
-  ...Array<Operation>(8).fill("get"),
+  ...Array<Operation>(6).fill("get"),
+  ...Array<Operation>(3).fill("search"),
   ...Array<Operation>(7).fill("add"),
   ...(["delete", "delete", "restore", "restore", "undelete", "clear"] as const),
 ];
@@ -58,16 +62,16 @@ export function createSharedLoad({ tally, random, anyService, prefix }: SharedLo
   async function perform(process: number, key: string, f: Operation, ids: readonly string[] | null): Promise<boolean> {
     const api = await anyService();
     const end = history.invoke(process, key, f, ids);
-    const outcome = await attempt(tally, send(api, key, f, ids));
-    end(endingOf(outcome, ids));
-    return !("unknown" in outcome);
+    const ending = endingOf(await attempt(tally, send(api, key, f, ids)), ids);
+    end(ending);
+    return ending.type !== "info";
   }
 
   async function send(api: Api, sessionId: string, f: Operation, ids: readonly string[] | null): Promise<Ending> {
     const options = { deadlineMs: DEADLINE_MS };
     switch (f) {
       case "add": {
-        const messages = ids?.map((messageId) => ({ messageId, content: messageId })) ?? [];
+        const messages = ids?.map((messageId) => ({ messageId, content: `boat ${messageId}` })) ?? [];
         const added = await api.memory.addMemory({ sessionId, messages }, options);
         noteOrder(`AddMemory to ${sessionId}`, added.messages);
         return { type: "ok", value: added.messages.map(({ messageId }) => messageId) };
@@ -77,6 +81,13 @@ export function createSharedLoad({ tally, random, anyService, prefix }: SharedLo
         noteOrder(`GetMemory of ${sessionId}`, messages);
         const found = messages.map(({ messageId }) => messageId);
         return { type: "ok", value: { live: session !== undefined, ids: found, count: session?.messageCount ?? 0 } };
+      }
+      case "search": {
+        const { results } = await api.memory.searchMemory({ sessionId, text: "boat", limit: SEARCHED }, options);
+        // There may be more.
+        if (results.length === SEARCHED) return { type: "info", value: null };
+        const found = results.flatMap(({ message }) => message ?? []).sort((a, b) => a.sequence - b.sequence);
+        return { type: "ok", value: { ids: found.map(({ messageId }) => messageId) } };
       }
       case "delete":
         await api.sessions.deleteSession({ sessionId }, options);
