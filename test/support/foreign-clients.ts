@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -13,6 +13,9 @@ export const FOREIGN_CLIENTS = process.env.SESSIONS_TEST_FOREIGN_CLIENTS === "tr
 
 const GRPCURL = "1.9.3";
 const GRPCIO = "1.85.1";
+const PROTOBUF_JAVA = "4.36.2";
+const PROTOC_GEN_GO = "1.36.12";
+const PROTOC_GEN_GO_GRPC = "1.6.2";
 
 /** The last of what speaks to the legacy Zep server, and the last history of LangChain's that is made of it, as far as they go together. */
 const ZEP_PYTHON = "1.5.0";
@@ -47,6 +50,10 @@ export const zepPython = (): Promise<Program> => pythonWith(`zep-python==${ZEP_P
 export const zepLangchain = (): Promise<Program> =>
   pythonWith(`langchain-community==${LANGCHAIN_COMMUNITY}`, `zep-python==${ZEP_PYTHON}`);
 
+/** The same with what the README has people install: protoc and its plugins, and the details of statuses. */
+export const pythonWithTools = (): Promise<Program> =>
+  pythonWith(`grpcio-tools==${GRPCIO}`, `grpcio-status==${GRPCIO}`);
+
 async function pythonWith(...packages: string[]): Promise<Program> {
   const folder = await kept(packages.join("-").replaceAll("==", "-"), async (into) => {
     await execute("python3", ["-m", "pip", "install", "--quiet", `--target=${into}`, ...packages]);
@@ -72,6 +79,31 @@ export async function chromiumPath(): Promise<{ readonly path: string } | { read
   return installed ? { path: installed } : { missing: `apt-get could not install chromium: ${stderr.slice(-300)}` };
 }
 
+/** The compiler of protos itself, which makes Java, C#, Objective-C, PHP and Ruby without a plugin, and what its Java is compiled against. */
+export async function protobuf(): Promise<{ readonly protoc: string; readonly javaRuntime: string }> {
+  const compiler = `protoc-${PROTOBUF_JAVA}-linux-x86_64.exe`;
+  const runtime = `protobuf-java-${PROTOBUF_JAVA}.jar`;
+  const folder = await kept(`protobuf-${PROTOBUF_JAVA}`, async (into) => {
+    for (const artifact of [`protoc:${PROTOBUF_JAVA}:exe:linux-x86_64`, `protobuf-java:${PROTOBUF_JAVA}`]) {
+      const options = [`-Dartifact=com.google.protobuf:${artifact}`, `-DoutputDirectory=${into}`];
+      await execute("mvn", ["--quiet", "--batch-mode", "dependency:copy", ...options]);
+    }
+    await chmod(join(into, compiler), 0o755);
+  });
+  return { protoc: join(folder, compiler), javaRuntime: join(folder, runtime) };
+}
+
+/** A folder with protoc's plugins for Go in it. */
+export const goPlugins = (): Promise<string> =>
+  kept(`protoc-gen-go-${PROTOC_GEN_GO}-grpc-${PROTOC_GEN_GO_GRPC}`, async (into) => {
+    for (const plugin of [
+      `google.golang.org/protobuf/cmd/protoc-gen-go@v${PROTOC_GEN_GO}`,
+      `google.golang.org/grpc/cmd/protoc-gen-go-grpc@v${PROTOC_GEN_GO_GRPC}`,
+    ]) {
+      await execute("go", ["install", plugin], { env: { ...process.env, GOBIN: into } });
+    }
+  });
+
 /** A folder that is there whole or not at all, filled by whoever needs it first. */
 export async function kept(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
   const cache = join(homedir(), ".cache", "sessions-test-clients");
@@ -89,9 +121,14 @@ export async function kept(name: string, fill: (folder: string) => Promise<void>
 }
 
 /** Runs a program that may fail. */
-export async function run(file: string, args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+export async function run(
+  file: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+  cwd?: string,
+): Promise<Outcome> {
   try {
-    return { code: 0, ...(await execute(file, args, { env: { ...process.env, ...env } })) };
+    return { code: 0, ...(await execute(file, args, { env: { ...process.env, ...env }, cwd })) };
   } catch (error) {
     const { code, stdout, stderr } = error as Outcome & Error;
     if (typeof code !== "number") throw error;
