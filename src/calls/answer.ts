@@ -7,6 +7,8 @@ export interface Answer {
   readonly message: string;
   /** The `google.rpc` details, each as its type's full name and its bytes. */
   readonly details: readonly Detail[];
+  /** After how many milliseconds it is worth to try again, as its RetryInfo says. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 export interface Detail {
@@ -35,7 +37,7 @@ export function toAnswer(error: unknown, requestId: string): Answer {
     const retryDelay = { seconds: Math.floor(retryMs / 1000), nanos: Math.round((retryMs % 1000) * 1e6) };
     details.push(detail("RetryInfo", RetryInfo.encode({ retryDelay }).finish()));
   }
-  return { code, message: shortened(known.message), details };
+  return { code, message: shortened(known.message), details, retryAfterMs: retryMs };
 }
 
 /** After how many milliseconds it is worth to try again; undefined when the same call would fail again. */

@@ -2,6 +2,7 @@ import type { Listing } from "./listing.js";
 import type * as api from "./requests.js";
 import type { Key, Message, Session, Summary, User } from "./resources.js";
 import type { CallOptions } from "./scope.js";
+import type { ServiceConfig } from "./service-config.js";
 
 /**
  * All calls of the service. Each rejects with a SessionsClientError and nothing else; the comments name the codes that a
@@ -9,6 +10,8 @@ import type { CallOptions } from "./scope.js";
  * PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED and INTERNAL.
  */
 export interface SessionsClient extends SessionCalls, MemoryCalls, UserCalls, PurgeCalls, KeyCalls {
+  /** For gRPC clients that are not this one, in any language: how long they wait, and what they try again. This one does as it says without it. */
+  readonly serviceConfig: ServiceConfig;
   /** Ends what is under way; every later call fails with CLIENT_CLOSED. Closing twice is fine. */
   close(): void;
 }

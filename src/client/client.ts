@@ -5,7 +5,8 @@ import { invalidArgument } from "./error.js";
 import { keyCalls } from "./key-calls.js";
 import { memoryCalls } from "./memory-calls.js";
 import { purgeCalls } from "./purge-calls.js";
-import { DEFAULT_RETRIES, type RetryOptions } from "./retries.js";
+import { DEFAULT_DEADLINE_MS, DEFAULT_RETRIES, type RetryOptions } from "./retries.js";
+import { serviceConfig } from "./service-config.js";
 import { sessionCalls } from "./session-calls.js";
 import { createTransport } from "./transport.js";
 import { userCalls } from "./user-calls.js";
@@ -32,8 +33,6 @@ export interface ClientOptions {
   /** Options of grpc-js, over the client's own. */
   readonly channelOptions?: ChannelOptions;
 }
-
-const DEFAULT_DEADLINE_MS = 10_000;
 
 /**
  * A client with one connection, which is opened by the first call. Close it when it is no longer needed. Throws INVALID_ARGUMENT
@@ -62,6 +61,7 @@ export function createClient(options: ClientOptions = {}): SessionsClient {
     ...userCalls(transport),
     ...purgeCalls(transport),
     ...keyCalls(transport),
+    serviceConfig,
     close: transport.close,
   };
 }

@@ -8,3 +8,4 @@ export type * from "./requests.js";
 export type * from "./resources.js";
 export type { RetryOptions } from "./retries.js";
 export type { CallOptions } from "./scope.js";
+export { type MethodConfig, type ServiceConfig, serviceConfig } from "./service-config.js";

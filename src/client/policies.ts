@@ -29,7 +29,8 @@ export interface Policy<Request> {
   readonly unbounded?: true;
 }
 
-const always = () => true;
+/** Whatever is in the request. */
+export const always = () => true;
 const never = () => false;
 
 const onlyMerges = ({ etag = "", metadataMode }: { etag?: string; metadataMode: MetadataMode }) =>

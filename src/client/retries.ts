@@ -10,6 +10,7 @@ export interface RetryOptions {
   readonly maxDelayMs: number;
 }
 
+export const DEFAULT_DEADLINE_MS = 10_000;
 export const DEFAULT_RETRIES: RetryOptions = { maxRetries: 8, initialDelayMs: 100, maxDelayMs: 5_000 };
 
 /** The failures of one call, in a row. */

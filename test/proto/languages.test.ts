@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { fromBinary } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { beforeAll, describe, expect, it } from "vitest";
-import { FOREIGN_CLIENTS, goPlugins, protobuf, run } from "../support/foreign-clients.js";
+import { FOREIGN_CLIENTS, goModule, goPlugins, protobuf, run } from "../support/foreign-clients.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 
 /** What the protos become in the languages of their callers. */
@@ -64,10 +64,10 @@ option go_package = "trips.example/app/trips/v1;tripsv1";
 message Trip { sessions.v1.Session session = 1; }
 `,
       );
-      await lay("sessions/go.mod", goMod("sessions.example/gen/go"));
+      await lay("sessions/go.mod", goModule("sessions.example/gen/go"));
       await lay(
         "app/go.mod",
-        `${goMod("trips.example/app")}require sessions.example/gen/go v0.0.0\nreplace sessions.example/gen/go => ../sessions\n`,
+        `${goModule("trips.example/app")}require sessions.example/gen/go v0.0.0\nreplace sessions.example/gen/go => ../sessions\n`,
       );
       await lay(
         "app/main.go",
@@ -155,15 +155,3 @@ class Main {
     expect(await text("sessions/v1/resources_pb.rb")).toMatch(/module Sessions\s+module V1\s/);
   });
 });
-
-function goMod(path: string): string {
-  return `module ${path}
-
-go 1.25.0
-
-require (
-	google.golang.org/grpc v1.83.2
-	google.golang.org/protobuf v1.36.12
-)
-`;
-}

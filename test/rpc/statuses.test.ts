@@ -78,6 +78,29 @@ describe("a domain error", () => {
   });
 });
 
+describe("to gRPC's own retries, which do not look into details, the service says", () => {
+  it.each([
+    ["when to come again, as its RetryInfo does", errors.storageUnavailable(new Error("x")), "1000"],
+    ["the same after what it has refused", errors.overloaded("calls", 5), "1000"],
+    ["when a rate is kept again", errors.rateLimited("p", 3, 250.5), "251"],
+    ["not to come again where that is of no use", new SessionsError("RESOURCE_EXHAUSTED", "INTERNAL", "x"), "-1"],
+    ["nothing where none of them comes again", errors.sessionNotFound("s"), undefined],
+  ])("%s", async (_what, error, pushback) => {
+    const service = await startHandMade({
+      ask: () => Promise.reject(error),
+      // biome-ignore lint/correctness/useYield: it fails before its first chunk
+      stream: async function* () {
+        throw error;
+      },
+    });
+    for (const failed of [await failure(service.ask()), await failure(service.stream())]) {
+      expect(failed.pushback).toBe(pushback);
+      if (Number(pushback) > 0) expect(failed.retryDelayMs).toBeCloseTo(Number(pushback), -1);
+      else expect(failed.retryDelayMs).toBeUndefined();
+    }
+  });
+});
+
 describe("what nobody foresaw", () => {
   const SECRET = "mongodb://sessions:pa55word@mongo-7.internal E11000 dup key";
   const faults: [what: string, thrown: unknown][] = [

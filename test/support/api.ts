@@ -126,6 +126,8 @@ export interface Failure {
   readonly fields: readonly string[];
   readonly violations: readonly { field: string; description: string }[];
   readonly retryDelayMs: number | undefined;
+  /** What gRPC's own retries go by, as it came. */
+  readonly pushback: string | undefined;
   readonly message: string;
 }
 
@@ -159,6 +161,7 @@ export function decodeFailure(error: ServiceError): Failure {
     fields: violations.map(({ field }) => field),
     violations: violations.map(({ field, description }) => ({ field, description })),
     retryDelayMs: retryDelay && retryDelay.seconds * 1000 + retryDelay.nanos / 1e6,
+    pushback: error.metadata.get("grpc-retry-pushback-ms")[0]?.toString(),
     message: error.details,
   };
 }

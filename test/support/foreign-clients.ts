@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { temporaryFolder } from "./temporary-folder.js";
 
 /**
  * Clients of other languages, as their users have them. Getting them takes Go, Python and minutes, so that only CI must have
@@ -103,6 +104,31 @@ export const goPlugins = (): Promise<string> =>
       await execute("go", ["install", plugin], { env: { ...process.env, GOBIN: into } });
     }
   });
+
+/** Runs a Go program of one file with gRPC. */
+export async function goProgram(source: string): Promise<Program> {
+  const folder = await temporaryFolder();
+  await writeFile(join(folder, "go.mod"), goModule("client.example"));
+  await writeFile(join(folder, "main.go"), source);
+  for (const args of [
+    ["mod", "tidy"],
+    ["build", "-o", "client", "."],
+  ]) {
+    await execute("go", args, { cwd: folder });
+  }
+  return (...args) => run(join(folder, "client"), args);
+}
+
+/** The `go.mod` of a module that uses gRPC. */
+export const goModule = (path: string): string => `module ${path}
+
+go 1.25.0
+
+require (
+	google.golang.org/grpc v1.83.2
+	google.golang.org/protobuf v${PROTOC_GEN_GO}
+)
+`;
 
 /** A folder that is there whole or not at all, filled by whoever needs it first. */
 export async function kept(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
