@@ -18,6 +18,7 @@ import { createTurns } from "./calls/admission/turns.js";
 import { type Authentication, createAuthentication, OPEN_TO_ALL } from "./calls/authentication.js";
 import type { Address, Door } from "./calls/door.js";
 import { createExecution } from "./calls/execution.js";
+import { requestTypesIn } from "./calls/message-types.js";
 import { type Operation, operationsOf } from "./calls/operations.js";
 import type { AuthSettings } from "./config/auth.js";
 import { idOf } from "./domain/keys.js";
@@ -327,12 +328,13 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
 }
 
 function operationsIn({ session, memory, search, user, purge, key }: Services): Operation[] {
+  const types = requestTypesIn(descriptors());
   return [
-    ...operationsOf(SessionServiceService, session, UNBOUNDED),
-    ...operationsOf(MemoryServiceService, { ...memory, ...search }, UNBOUNDED),
-    ...operationsOf(UserServiceService, user, UNBOUNDED),
-    ...operationsOf(PurgeServiceService, purge, UNBOUNDED),
-    ...operationsOf(KeyServiceService, key, UNBOUNDED),
+    ...operationsOf(SessionServiceService, session, UNBOUNDED, types),
+    ...operationsOf(MemoryServiceService, { ...memory, ...search }, UNBOUNDED, types),
+    ...operationsOf(UserServiceService, user, UNBOUNDED, types),
+    ...operationsOf(PurgeServiceService, purge, UNBOUNDED, types),
+    ...operationsOf(KeyServiceService, key, UNBOUNDED, types),
   ];
 }
 

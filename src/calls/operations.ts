@@ -1,6 +1,7 @@
 import type { Call } from "../domain/call.js";
 import { Encoded } from "../domain/encoded.js";
 import { type Decoded, decoding } from "./decoding.js";
+import type { MessageType } from "./message-types.js";
 
 /** A method of the API, with all that a door needs to serve it. */
 export interface Operation {
@@ -39,20 +40,23 @@ export const LIMIT_MS = 10_000;
 
 /**
  * The operations of a service. `methods` has one function for each method of the definition, by its name there. `unbounded` names
- * those whose work grows with what is stored: only their steps are bounded in time, not the whole.
+ * those whose work grows with what is stored: only their steps are bounded in time, not the whole. `requestTypes` are by their paths.
  */
 export function operationsOf<D extends Definition>(
   definition: D,
   methods: { readonly [Name in keyof D]: Method<never, unknown> },
   unbounded: ReadonlySet<string>,
+  requestTypes: ReadonlyMap<string, MessageType>,
 ): Operation[] {
   return Object.entries(definition).map(([name, { path, responseStream, requestDeserialize, responseSerialize }]) => {
+    const requestType = requestTypes.get(path);
+    if (!requestType) throw new Error(`the descriptors do not have ${path}`);
     const serialize = responseSerialize as (response: unknown) => Buffer;
     return {
       path,
       streams: responseStream,
       limitMs: responseStream || unbounded.has(name) ? Number.POSITIVE_INFINITY : LIMIT_MS,
-      decode: decoding(requestDeserialize),
+      decode: decoding(requestDeserialize, requestType),
       run: methods[name] as unknown as Operation["run"],
       encode: (response) => (response instanceof Encoded ? response.bytes : serialize(response)),
     };

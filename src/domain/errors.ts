@@ -321,7 +321,16 @@ export const keySetUnavailable = (cause: unknown) =>
 export const methodClosed = (role: Role) =>
   new SessionsError("PERMISSION_DENIED", "PERMISSION_DENIED", "No role may call this method.", { role });
 
-export const unimplemented = (message: string) => new SessionsError("UNIMPLEMENTED", "UNIMPLEMENTED", message);
+export const unimplemented = (message: string, metadata: Readonly<Record<string, string>> = {}) =>
+  new SessionsError("UNIMPLEMENTED", "UNIMPLEMENTED", message, metadata);
+
+export const unknownMethod = (method: string) =>
+  unimplemented(`There is no method ${quote(method)} here.`, { method: method.slice(0, QUOTED_METHOD) });
+
+export const unknownCompression = (encoding: string) =>
+  unimplemented(`The request is compressed with ${quote(encoding)}, which is not known here.`, {
+    encoding: encoding.slice(0, QUOTED_METHOD),
+  });
 
 export const otherProject = (project: string) =>
   new SessionsError(
@@ -357,3 +366,6 @@ const quote = (text: string) => {
 };
 
 const QUOTED_CODE_POINTS = 40;
+
+/** What a caller can make as long as headers may be. */
+const QUOTED_METHOD = 256;

@@ -71,15 +71,15 @@ function writeValue(value: JsonValue, writer: BinaryWriter): BinaryWriter {
   return writer.join();
 }
 
-function readStruct(reader: BinaryReader, end: number, depth: number): JsonObject {
-  const object: JsonObject = {};
+/** Into one that has been begun, for a message may come in pieces: each adds to those before. */
+function readStruct(reader: BinaryReader, end: number, depth: number, object: JsonObject = {}): JsonObject {
   readFields(reader, end, (tag) => {
     if (tag !== 10) return false;
     let key = "";
     let value: JsonValue = null;
     readFields(reader, endOf(reader, reader.uint32()), (entryTag) => {
       if (entryTag === 10) key = reader.string();
-      else if (entryTag === 18) value = readValue(reader, endOf(reader, reader.uint32()), depth);
+      else if (entryTag === 18) value = readValue(reader, endOf(reader, reader.uint32()), depth, value);
       else return false;
       return true;
     });
@@ -89,8 +89,8 @@ function readStruct(reader: BinaryReader, end: number, depth: number): JsonObjec
   return object;
 }
 
-function readValue(reader: BinaryReader, end: number, depth: number): JsonValue {
-  let value: JsonValue = null;
+function readValue(reader: BinaryReader, end: number, depth: number, before: JsonValue = null): JsonValue {
+  let value = before;
   readFields(reader, end, (tag) => {
     if (tag === 8) {
       reader.int32();
@@ -98,16 +98,15 @@ function readValue(reader: BinaryReader, end: number, depth: number): JsonValue 
     } else if (tag === 17) value = reader.double();
     else if (tag === 26) value = reader.string();
     else if (tag === 32) value = reader.bool();
-    else if (tag === 42) value = nested(reader, depth, {}, readStruct);
-    else if (tag === 50) value = nested(reader, depth, [], readList);
+    else if (tag === 42) value = nested(reader, depth, isObject(value) ? value : {}, readStruct);
+    else if (tag === 50) value = nested(reader, depth, Array.isArray(value) ? value : [], readList);
     else return false;
     return true;
   });
   return value;
 }
 
-function readList(reader: BinaryReader, end: number, depth: number): JsonValue[] {
-  const list: JsonValue[] = [];
+function readList(reader: BinaryReader, end: number, depth: number, list: JsonValue[]): JsonValue[] {
   readFields(reader, end, (tag) => {
     if (tag !== 10) return false;
     list.push(readValue(reader, endOf(reader, reader.uint32()), depth));
@@ -116,16 +115,16 @@ function readList(reader: BinaryReader, end: number, depth: number): JsonValue[]
   return list;
 }
 
-function nested(
+function nested<T extends JsonValue>(
   reader: BinaryReader,
   depth: number,
-  empty: JsonValue,
-  read: (reader: BinaryReader, end: number, depth: number) => JsonValue,
-): JsonValue {
+  before: T,
+  read: (reader: BinaryReader, end: number, depth: number, into: T) => T,
+): T {
   const end = endOf(reader, reader.uint32());
-  if (depth < DEPTH_LIMIT) return read(reader, end, depth + 1);
+  if (depth < DEPTH_LIMIT) return read(reader, end, depth + 1, before);
   reader.pos = end;
-  return empty;
+  return before;
 }
 
 /** Reads fields up to `end`; `read` takes the ones it knows, the others are skipped. */

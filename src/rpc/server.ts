@@ -10,9 +10,10 @@ import { adapt } from "./adapter.js";
 import { admitted } from "./admission.js";
 import { authenticated } from "./authentication.js";
 import { takeLongDeadlinesAsNone } from "./long-deadlines.js";
-import { ownStatuses } from "./own-statuses.js";
+import { ownWays } from "./own-ways.js";
 import { createStandardServices } from "./standard-services.js";
 import { tlsCredentials } from "./tls.js";
+import { answerUnknownMethods } from "./unknown-methods.js";
 
 export interface GrpcDoorOptions {
   readonly operations: readonly Operation[];
@@ -42,7 +43,7 @@ export async function openGrpcDoor(listen: Address, options: GrpcDoorOptions): P
   const isSubject = (path: string): boolean => services.has(serviceOf(path));
   const { interceptors, callerOf } = authenticated(authentication);
   const server = new Server({
-    interceptors: [ownStatuses, ...interceptors, admitted(admission, isSubject, callerOf)],
+    interceptors: [ownWays, ...interceptors, admitted(admission, isSubject, callerOf)],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
     // Finds clients that vanished without a word within 80 s, so that their streams do not stay for ever.
     "grpc.keepalive_time_ms": 60_000,
@@ -60,6 +61,7 @@ export async function openGrpcDoor(listen: Address, options: GrpcDoorOptions): P
   const credentials = tls ? tlsCredentials(tls) : ServerCredentials.createInsecure();
   const port = await bind(server, listen, credentials);
   takeLongDeadlinesAsNone(server);
+  answerUnknownMethods(server);
   return {
     address: `${listen.host}:${port}`,
     setServing: standard.setServing,

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { expect, inject, test } from "vitest";
 import { ErrorReason } from "../../gen/sessions/v1/error_reason.js";
 import { decoding } from "../../src/calls/decoding.js";
+import { type MessageType, requestTypesIn } from "../../src/calls/message-types.js";
 import { type Api, connect } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
 import { type RawAnswer, type RawClient, rawClient } from "../support/raw-grpc.js";
@@ -158,7 +159,13 @@ function createBook(lore: Lore) {
   const messages = new Set<string>();
   let accepted = 0;
 
-  const strict = new Map(METHODS.map((method) => [method.name, decoding((bytes) => method.decodeRequest(bytes))]));
+  const types = requestTypesIn([new URL("../../gen/descriptors/sessions.binpb", import.meta.url)]);
+  const strict = new Map(
+    METHODS.map((method) => [
+      method.name,
+      decoding((bytes) => method.decodeRequest(bytes), types.get(method.path) as MessageType),
+    ]),
+  );
   const noteAccepted = (request: FuzzRequest, answer: RawAnswer): string[] => {
     const { method, bytes, family } = request;
     if (family === "poisoned") return ["a poisoned request was accepted"];

@@ -9,7 +9,7 @@ import { type Method, operationsOf } from "../../src/calls/operations.js";
 import { MAX_REQUEST_BYTES } from "../../src/domain/limits.js";
 import { adapt } from "../../src/rpc/adapter.js";
 import { authenticated } from "../../src/rpc/authentication.js";
-import { ownStatuses } from "../../src/rpc/own-statuses.js";
+import { ownWays } from "../../src/rpc/own-ways.js";
 import type { LogLine } from "../support/observed-service.js";
 
 export interface HandMadeService {
@@ -33,6 +33,8 @@ const definition = {
   stream: { ...codec, path: "/test.Service/Stream", responseStream: true },
 } as const satisfies Record<string, MethodDefinition<Duration, Duration>>;
 
+const TYPES = new Map(Object.values(definition).map(({ path }) => [path, { fields: [] }]));
+
 export const SECOND: Duration = { seconds: 1, nanos: 0 };
 
 /** What the server is made of, around methods of the test's own: for what no method of the real ones ever does. */
@@ -55,12 +57,12 @@ export async function startHandMade(parts: {
     callTurns: createTurns({ atATime: 8 }),
   });
   const server = new Server({
-    interceptors: [ownStatuses, ...interceptors],
+    interceptors: [ownWays, ...interceptors],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
   });
   const nothing = () => Promise.resolve(SECOND);
   const methods = { ask: ask ?? nothing, stream: stream ?? nothing };
-  server.addService(...adapt(operationsOf(definition, methods, new Set()), { execution, callerOf }));
+  server.addService(...adapt(operationsOf(definition, methods, new Set(), TYPES), { execution, callerOf }));
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
       error ? reject(error) : resolve(bound),

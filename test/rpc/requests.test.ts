@@ -88,6 +88,13 @@ describe("bytes that are no request of the method", () => {
     ["a length beyond any memory", GET_SESSION, Uint8Array.of(0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f)],
     ["a number that does not end", GET_SESSION, new Uint8Array(20).fill(0xff)],
     ["field number 0", GET_SESSION, Uint8Array.of(0x00, 0x01)],
+    ["field number 0 of another type", GET_SESSION, Uint8Array.of(0x02, 0x00)],
+    ["field number 0 in a message within", ADD_MEMORY, field(2, Uint8Array.of(0x00, 0x01))],
+    ["field number 0 in metadata", ADD_MEMORY, field(4, Uint8Array.of(0x02, 0x00))],
+    ["field number 0 in a group that is not known", GET_SESSION, Uint8Array.of(0x53, 0x00, 0x01, 0x54)],
+    ["a tag of more than 32 bits", GET_SESSION, Uint8Array.of(0x8a, 0x80, 0x80, 0x80, 0x80, 0x01, 0x00)],
+    ["a group that ends in a message within and never began", ADD_MEMORY, field(2, Uint8Array.of(0x0c))],
+    ["a group that ends as another", GET_SESSION, Uint8Array.of(0x53, 0x08, 0x01, 0x5c)],
     ["wire types that there are not", GET_SESSION, Uint8Array.of(0x0e, 0x0f)],
     ["a group that ends and never began", GET_SESSION, Uint8Array.of(0x0c, 0x08, 0x01)],
     ["a group that never ends", GET_SESSION, Uint8Array.of(0x53, 0x08, 0x01)],
@@ -107,18 +114,6 @@ describe("bytes that are no request of the method", () => {
     ["a metadata text that is not UTF-8", ADD_MEMORY, field(4, field(1, field(2, field(3, NOT_UTF8))))],
     ["half of a surrogate pair, as UTF-8 would write it", GET_SESSION, field(1, Uint8Array.of(0xed, 0xa0, 0x80))],
     ["metadata that reaches past its end", ADD_MEMORY, field(4, Uint8Array.of(0x0a, 0x05, 0x0a))],
-    ["an int64 beyond 2^53", ADD_MEMORY, new BinaryWriter().uint32(40).int64("9007199254740993").finish()],
-    ["an int64 at its lower end", ADD_MEMORY, new BinaryWriter().uint32(40).int64("-9223372036854775808").finish()],
-    [
-      "a time beyond 2^53",
-      ADD_MEMORY,
-      field(2, field(9, new BinaryWriter().uint32(8).int64("9223372036854775807").finish())),
-    ],
-    [
-      "a duration beyond 2^53",
-      PurgeServiceService.purgeDeleted.path,
-      field(1, new BinaryWriter().uint32(8).int64("9223372036854775807").finish()),
-    ],
   ];
   it.each(cases)("%s: INVALID_ARGUMENT", async (_what, path, bytes) => {
     expect((await send(path, bytes)).failure).toMatchObject(REFUSED);
@@ -157,6 +152,102 @@ describe("bytes that are no request of the method", () => {
         );
       }
     }
+  });
+});
+
+describe("an integer that a double does not hold", () => {
+  const wide = (number: number, value: string): Uint8Array =>
+    new BinaryWriter()
+      .uint32(number << 3)
+      .int64(value)
+      .finish();
+  const beyond = "9007199254740992";
+  const id = field(1, Buffer.from("wide"));
+
+  it.each([
+    ["expected_last_sequence", ADD_MEMORY, wide(5, beyond)],
+    ["expected_last_sequence", ADD_MEMORY, wide(5, "-9007199254740992")],
+    ["expected_last_sequence", ADD_MEMORY, wide(5, "-9223372036854775808")],
+    ["messages[0].create_time.seconds", ADD_MEMORY, field(2, field(9, wide(1, "9223372036854775807")))],
+    [
+      "messages[2].create_time.seconds",
+      ADD_MEMORY,
+      Buffer.concat([
+        field(2, new Uint8Array()),
+        field(2, field(9, wide(1, "0"))),
+        field(2, field(9, wide(1, beyond))),
+      ]),
+    ],
+    ["older_than.seconds", PurgeServiceService.purgeDeleted.path, field(1, wide(1, beyond))],
+  ])("is refused by its field: %s", async (name, path, bytes) => {
+    expect((await send(path, path === ADD_MEMORY ? Buffer.concat([id, bytes]) : bytes)).failure).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      reason: "INVALID_FIELD",
+      violations: [{ field: name, description: expect.stringContaining("9007199254740991") }],
+    });
+  });
+
+  it("is taken up to there", async () => {
+    const bytes = Buffer.concat([id, wide(5, "9007199254740991")]);
+    expect((await send(ADD_MEMORY, bytes)).failure).toMatchObject({
+      reason: "SEQUENCE_MISMATCH",
+      metadata: { expected_last_sequence: "9007199254740991" },
+    });
+  });
+});
+
+describe("a message that comes in pieces is what they are together", () => {
+  const entry = (key: string, ...values: Uint8Array[]): Uint8Array =>
+    field(1, Buffer.concat([field(1, Buffer.from(key)), ...values.map((value) => field(2, value))]));
+  const text = (value: string): Uint8Array => field(3, Buffer.from(value));
+  const isWhole = async (sessionId: string, ...parts: Uint8Array[]) => {
+    expect(await send(ADD_MEMORY, Buffer.concat([field(1, Buffer.from(sessionId)), ...parts]))).toMatchObject({
+      code: 0,
+    });
+    return service.memory.getMemory({ sessionId });
+  };
+
+  it("metadata", async () => {
+    const { session } = await isWhole(
+      "pieces",
+      field(4, entry("a", text("1"))),
+      field(4, Buffer.concat([entry("b", text("2")), entry("a", text("3"))])),
+    );
+    expect(session?.metadata).toEqual({ a: "3", b: "2" });
+  });
+
+  it("metadata within metadata", async () => {
+    const list = (value: string): Uint8Array => field(6, field(1, text(value)));
+    const { session } = await isWhole(
+      "inner-pieces",
+      field(
+        4,
+        Buffer.concat([
+          entry("object", field(5, entry("a", text("1"))), field(5, entry("b", text("2")))),
+          entry("list", list("x"), list("y")),
+          entry("replaced", field(5, entry("a", text("1"))), text("then a text")),
+        ]),
+      ),
+    );
+    expect(session?.metadata).toEqual({ object: { a: "1", b: "2" }, list: ["x", "y"], replaced: "then a text" });
+  });
+
+  it("a time, in a list of messages", async () => {
+    const seconds = new BinaryWriter().uint32(8).int64("1700000000").finish();
+    const nanos = new BinaryWriter().uint32(16).int32(5_000_000).finish();
+    const message = (content: string, ...times: Uint8Array[]): Uint8Array =>
+      field(2, Buffer.concat([...times.map((time) => field(9, time)), field(4, Buffer.from(content))]));
+    const { messages } = await isWhole(
+      "times",
+      message("whole", seconds),
+      message("pieces", seconds, nanos),
+      message("none"),
+    );
+    expect(messages.map(({ content }) => content)).toEqual(["whole", "pieces", "none"]);
+    expect(messages.slice(0, 2).map(({ createTime }) => createTime)).toEqual([
+      { seconds: 1_700_000_000, nanos: 0 },
+      { seconds: 1_700_000_000, nanos: 5_000_000 },
+    ]);
   });
 });
 
@@ -284,6 +375,40 @@ describe("compression", () => {
     expect(messages.map(({ content }) => content.length)).toEqual([10_000]);
   });
 
+  it("that a message tells of, and its call does not, is INVALID_ARGUMENT", async () => {
+    const message = memory.AddMemoryRequest.encode(
+      memory.AddMemoryRequest.fromPartial({ sessionId: "flagged" }),
+    ).finish();
+    for (const flag of [1, 2, 255]) {
+      const wire = frame(message);
+      wire.writeUInt8(flag, 0);
+      const encodings: Record<string, string>[] = [{}, { "grpc-encoding": flag === 1 ? "identity" : "gzip" }];
+      for (const encoding of encodings) {
+        const { failure: refused } = await raw.call(ADD_MEMORY, {
+          wire,
+          headers: { "grpc-timeout": "8S", ...encoding },
+        });
+        expect(refused).toMatchObject(REFUSED);
+      }
+    }
+    await expect(service.sessions.getSession({ sessionId: "flagged" })).rejects.toMatchObject({ code: 5 });
+  });
+
+  it("that the service does not know is UNIMPLEMENTED, with those that it knows", async () => {
+    const headers = { "grpc-timeout": "8S", "grpc-encoding": "snappy" };
+    const { failure: refused, trailers } = await raw.call(ADD_MEMORY, { message: whole, compressed: true, headers });
+    expect(refused).toMatchObject({
+      code: "UNIMPLEMENTED",
+      reason: "UNIMPLEMENTED",
+      domain: "sessions.v1",
+      metadata: { encoding: "snappy" },
+    });
+    expect(trailers["grpc-accept-encoding"]).toBe("identity,deflate,gzip");
+    expect(await raw.call(GET_SESSION, { message: field(1, Buffer.from("nobody")), headers })).toMatchObject({
+      code: 5,
+    });
+  });
+
   it("that is no compression is INVALID_ARGUMENT", async () => {
     for (const bytes of [Buffer.from("not gzip at all"), gzipSync(whole).subarray(0, 20)]) {
       expect((await send(ADD_MEMORY, bytes, true)).failure).toMatchObject(REFUSED);
@@ -303,15 +428,26 @@ describe("a call that is none", () => {
     ]) {
       const { failure: refused } = await raw.call(ADD_MEMORY, { wire, headers });
       expect(refused?.code).not.toMatch(/^(OK|INTERNAL|UNKNOWN|DEADLINE_EXCEEDED)$/);
+      expect(refused).toMatchObject({ domain: "sessions.v1", reason: expect.stringMatching(/^[A-Z_]+$/) });
     }
     for (const sessionId of ["first", "second"]) {
       await expect(service.sessions.getSession({ sessionId })).rejects.toMatchObject({ code: 5 });
     }
   });
 
-  it("of a method that there is not is UNIMPLEMENTED", async () => {
-    const { failure: refused } = await send("/sessions.v1.MemoryService/Forget", new Uint8Array());
-    expect(refused).toMatchObject({ code: "UNIMPLEMENTED" });
+  it.each([
+    "sessions.v1.MemoryService/Forget",
+    "sessions.v2.MemoryService/GetMemory",
+    "nothing",
+    `sessions.v1.MemoryService/${"long".repeat(300)}`,
+  ])("of a method that there is not is UNIMPLEMENTED, with its name: %s", async (method) => {
+    const { failure: refused } = await send(`/${method}`, new Uint8Array());
+    expect(refused).toMatchObject({
+      code: "UNIMPLEMENTED",
+      reason: "UNIMPLEMENTED",
+      domain: "sessions.v1",
+      metadata: { method: method.slice(0, 256) },
+    });
   });
 });
 

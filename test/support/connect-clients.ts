@@ -123,6 +123,7 @@ export function decodeConnectFailure(error: ConnectError): Failure {
     fields: violations.map(({ field }) => field),
     violations: violations.map(({ field, description }) => ({ field, description })),
     retryDelayMs: retryDelay && retryDelay.seconds * 1000 + retryDelay.nanos / 1e6,
+    pushback: error.metadata.get("grpc-retry-pushback-ms") ?? undefined,
     message: error.rawMessage,
   };
 }

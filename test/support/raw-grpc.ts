@@ -31,6 +31,10 @@ export interface RawAnswer {
   readonly statusBytes: number;
   /** The bytes of the responses, frames and all. */
   readonly body: Buffer;
+  /** What came before them; undefined when there was nothing but a status. */
+  readonly headers: IncomingHttpHeaders | undefined;
+  /** What the status came with. */
+  readonly trailers: IncomingHttpHeaders;
 }
 
 export function rawClient(address: string): RawClient {
@@ -48,9 +52,11 @@ export function rawClient(address: string): RawClient {
     open,
     async call(path, { message = new Uint8Array(), compressed = false, wire = frame(message, compressed), headers }) {
       const stream = open(path, headers);
-      let ending: IncomingHttpHeaders = {};
+      let trailers: IncomingHttpHeaders = {};
+      let beginning: IncomingHttpHeaders | undefined;
       const note = (received: IncomingHttpHeaders): void => {
-        if (received["grpc-status"] !== undefined) ending = received;
+        if (received["grpc-status"] !== undefined) trailers = received;
+        else beginning = received;
       };
       stream.on("response", note);
       stream.on("trailers", note);
@@ -58,7 +64,7 @@ export function rawClient(address: string): RawClient {
       stream.on("data", (chunk: Buffer) => chunks.push(chunk));
       stream.end(wire);
       await once(stream, "close");
-      return { ...statusOf(ending), body: Buffer.concat(chunks) };
+      return { ...statusOf(trailers), body: Buffer.concat(chunks), headers: beginning, trailers };
     },
     close: () => session.destroy(),
   };
@@ -77,7 +83,7 @@ export function frameHead(length: number, compressed = false): Buffer {
   return head;
 }
 
-function statusOf(ending: IncomingHttpHeaders): Omit<RawAnswer, "body"> {
+function statusOf(ending: IncomingHttpHeaders): Pick<RawAnswer, "code" | "statusBytes" | "failure"> {
   const code = Number(ending["grpc-status"]);
   const statusBytes = Object.entries(ending).reduce(
     (sum, [name, value]) => sum + name.length + String(value).length + 32,

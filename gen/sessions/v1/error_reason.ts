@@ -140,8 +140,8 @@ export const ErrorReason = {
    */
   ERROR_REASON_KEY_SET_UNAVAILABLE: 25,
   /**
-   * ERROR_REASON_UNIMPLEMENTED - There is no such method, or it cannot be called in this way, as with a compression that the service does not know.
-   * Status UNIMPLEMENTED.
+   * ERROR_REASON_UNIMPLEMENTED - There is no such method, or it cannot be called in this way, as with a compression that the service does not know. Nothing was
+   * done. Status UNIMPLEMENTED, metadata {"method": "sessions.v1.MemoryService/Forget"}, or {"encoding": "snappy"}.
    */
   ERROR_REASON_UNIMPLEMENTED: 26,
   /**

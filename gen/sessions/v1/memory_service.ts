@@ -92,7 +92,7 @@ export interface AddMemoryRequest {
   /**
    * Optional. The last sequence that the session has given, 0 when it has given none yet: that of its newest message, also of one
    * that was deleted or cleared since. When it is another, the call is ABORTED (SEQUENCE_MISMATCH), adds nothing, and the
-   * error's metadata has the right one as `last_sequence`. Negative is INVALID_ARGUMENT.
+   * error's metadata has the right one as `last_sequence`. Negative is INVALID_ARGUMENT. At most 2^53 - 1.
    */
   expectedLastSequence?: number | undefined;
 }
@@ -101,7 +101,7 @@ export interface AddMemoryRequest {
 export interface AddedMessage {
   /** Output only. The caller's id, or the UUID that the service made. */
   messageId: string;
-  /** Output only. The message's place in the memory. */
+  /** Output only. The message's place in the memory. At most 2^53 - 1. */
   sequence: number;
   /** Output only. When the message was made. */
   createTime: Timestamp | undefined;

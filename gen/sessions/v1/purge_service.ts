@@ -32,14 +32,14 @@ export interface PurgeDeletedRequest {
 
 /** PurgeDeletedResponse is the response of PurgeDeleted. */
 export interface PurgeDeletedResponse {
-  /** Output only. How many sessions were erased, or would be. */
+  /** Output only. How many sessions were erased, or would be. At most 2^53 - 1. */
   purgedSessions: number;
   /**
    * Output only. How many messages were erased, or would be: those of the sessions, and those that had been deleted or
-   * cleared out of sessions that live. What others erased at the same time is not counted.
+   * cleared out of sessions that live. What others erased at the same time is not counted. At most 2^53 - 1.
    */
   purgedMessages: number;
-  /** Output only. How many users were erased, or would be. */
+  /** Output only. How many users were erased, or would be. At most 2^53 - 1. */
   purgedUsers: number;
 }
 

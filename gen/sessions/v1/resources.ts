@@ -67,6 +67,9 @@ export namespace MetadataMode {
  * Every key comes back as it went in. NaN and infinities are refused.
  *
  * All times have a resolution of one millisecond.
+ *
+ * Integers of 64 bits, those in times and durations included, are never further from 0 than 2^53 - 1 (9007199254740991), which a double
+ * holds: JavaScript and JSON lose none of them. In a request one that is further away is INVALID_ARGUMENT.
  */
 export interface Session {
   /** Output only. The id under which the session was created. */
@@ -107,7 +110,7 @@ export interface Session {
   purgeTime:
     | Timestamp
     | undefined;
-  /** Output only. The number of live messages, always exact. 0 while the session is soft-deleted. */
+  /** Output only. The number of live messages, always exact. 0 while the session is soft-deleted. At most 2^53 - 1. */
   messageCount: number;
   /**
    * Output only. Changes exactly when `update_time` may: with each change of the session itself, not with its messages.
@@ -124,7 +127,7 @@ export interface Message {
   sessionId: string;
   /**
    * Output only. The message's place in the memory, from 1 on: strictly increasing within the session, never used
-   * again, with gaps allowed.
+   * again, with gaps allowed. At most 2^53 - 1.
    */
   sequence: number;
   /** Output only. The speaker, in the caller's own words. */
@@ -199,7 +202,7 @@ export interface User {
   purgeTime:
     | Timestamp
     | undefined;
-  /** Output only. The number of the user's live sessions, always exact. */
+  /** Output only. The number of the user's live sessions, always exact. At most 2^53 - 1. */
   sessionCount: number;
   /**
    * Output only. Changes with each change of the user, not with their sessions. Opaque, at most 64 characters. Sent back

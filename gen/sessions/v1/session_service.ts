@@ -161,7 +161,7 @@ export interface PurgeSessionRequest {
 export interface PurgeSessionResponse {
   /**
    * Output only. How many messages this call erased, those that had been soft-deleted before included. What others erased at the
-   * same time is not counted.
+   * same time is not counted. At most 2^53 - 1.
    */
   purgedMessages: number;
 }

@@ -126,10 +126,10 @@ export interface PurgeUserRequest {
 export interface PurgeUserResponse {
   /**
    * Output only. How many sessions this call erased, those that had been soft-deleted before included. What others erased at the
-   * same time is not counted.
+   * same time is not counted. At most 2^53 - 1.
    */
   purgedSessions: number;
-  /** Output only. How many messages this call erased, those that had been soft-deleted before included. */
+  /** Output only. How many messages this call erased, those that had been soft-deleted before included. At most 2^53 - 1. */
   purgedMessages: number;
 }
 

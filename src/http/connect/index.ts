@@ -8,7 +8,7 @@ import type { Logger } from "pino";
 import { toAnswer } from "../../calls/answer.js";
 import { requestIdOf } from "../../calls/execution.js";
 import type { Operation } from "../../calls/operations.js";
-import { unimplemented } from "../../domain/errors.js";
+import { unknownMethod } from "../../domain/errors.js";
 import { type HttpCalls, TurnedAway } from "../calls.js";
 import { CONNECT_JSON, dialectOf } from "./dialects.js";
 import { connectError } from "./errors.js";
@@ -55,7 +55,7 @@ export async function addConnect(
       .send(Buffer.from(body));
   });
   app.all("/sessions.v1.:service/:method", (request) => {
-    throw unimplemented(`There is no method ${request.url.slice(1)}.`);
+    throw unknownMethod(request.url.slice(1));
   });
 
   await app.register(fastifyConnectPlugin, {
