@@ -25,7 +25,10 @@ export function addShow(program: Command, context: Context): void {
       const memory = await client.getMemory({ sessionId, lastN: options.all ? 1 : options.last }, callOptions);
       // An empty memory may be that of a session that is not there; this call says so.
       const session = memory.session ?? (await client.getSession({ sessionId }, callOptions));
-      const messages = options.all ? await allMessages(client, sessionId, context.signal) : memory.messages;
+      const messages =
+        options.all || memory.truncated
+          ? await listed(client, sessionId, options.all ? 0 : options.last, context.signal)
+          : memory.messages;
       if (options.json) {
         const json = {
           ...jsonOfSession(session),
@@ -40,11 +43,15 @@ export function addShow(program: Command, context: Context): void {
     });
 }
 
-async function allMessages(
+/** The newest so many messages, or all of them: more than one answer holds. */
+async function listed(
   client: SessionsClient,
   sessionId: string,
+  limit: number,
   signal: AbortSignal,
 ): Promise<readonly Message[]> {
-  const { items } = await client.listMessages({ sessionId, chunkSize: 1000 }, { signal }).page();
-  return items;
+  const { items } = await client
+    .listMessages({ sessionId, limit, descending: limit > 0, chunkSize: 1000 }, { signal })
+    .page();
+  return limit > 0 ? [...items].reverse() : items;
 }

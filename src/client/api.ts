@@ -21,7 +21,7 @@ export interface SessionCalls {
   createSession(request: api.CreateSessionRequest, options?: CallOptions): Promise<Session>;
   /** NOT_FOUND (SESSION_NOT_FOUND). */
   getSession(request: api.GetSessionRequest, options?: CallOptions): Promise<Session>;
-  /** The live ones of up to 100 sessions; the others are named and no error. */
+  /** The live ones of up to 100 sessions, as far as they fit into 4 MiB; the others are named and no error. */
   batchGetSessions(request: api.BatchGetSessionsRequest, options?: CallOptions): Promise<api.BatchGetSessionsResponse>;
   /** NOT_FOUND (SESSION_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (USER_NOT_FOUND). */
   updateSession(request: api.UpdateSessionRequest, options?: CallOptions): Promise<Session>;

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import * as wire from "../../gen/sessions/v1/memory_service.js";
+import { MAX_MEMORY_BYTES } from "../domain/limits.js";
 import type { MemoryCalls } from "./api.js";
 import { requiredDate, toMessage, toSession, toSummary } from "./convert.js";
 import { listingCall } from "./listing-call.js";
@@ -21,12 +22,14 @@ export function memoryCalls(transport: Transport): MemoryCalls {
         })),
       };
     },
-    async getMemory(request, options) {
-      const response = await unary("getMemory", wire.GetMemoryRequest.fromPartial(request), options);
+    async getMemory({ maxBytes, ...rest }, options) {
+      const request = wire.GetMemoryRequest.fromPartial({ ...rest, maxBytes: maxBytes || MAX_MEMORY_BYTES });
+      const response = await unary("getMemory", request, options);
       return {
         messages: response.messages.map(toMessage),
         summary: response.summary && toSummary(response.summary),
         session: response.session && toSession(response.session),
+        truncated: response.truncated,
       };
     },
     listMessages(request, options) {

@@ -37,6 +37,8 @@ export interface BatchGetSessionsResponse {
   /** Those that were found, in the order of the request. */
   readonly sessions: Session[];
   readonly missingSessionIds: string[];
+  /** Of those that are there, but did not fit into 4 MiB with the others: ask for them again. */
+  readonly unreadSessionIds: string[];
 }
 
 export interface UpdateSessionRequest {
@@ -147,6 +149,11 @@ export interface GetMemoryRequest {
   readonly sessionId: string;
   /** The newest n, at most 1000. Undefined or 0: what follows the summary, at most the service's memory window. */
   readonly lastN?: number;
+  /**
+   * How many bytes the answer may have; then the newest messages come that fit. Undefined or 0: as many as the service gives at most,
+   * 67108864 (64 MiB).
+   */
+  readonly maxBytes?: number;
 }
 
 export interface Memory {
@@ -155,6 +162,8 @@ export interface Memory {
   readonly summary?: Summary;
   /** Undefined when there is no live session. */
   readonly session?: Session;
+  /** Whether older messages that were asked for are left out, because they do not fit into `maxBytes`. */
+  readonly truncated: boolean;
 }
 
 export interface ListMessagesRequest extends ListingRequest {

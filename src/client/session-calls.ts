@@ -17,12 +17,12 @@ export function sessionCalls(transport: Transport): SessionCalls {
       return toSession(session);
     },
     async batchGetSessions(request, options) {
-      const { sessions, missingSessionIds } = await unary(
+      const { sessions, ...rest } = await unary(
         "batchGetSessions",
         wire.BatchGetSessionsRequest.fromPartial({ sessionIds: [...request.sessionIds] }),
         options,
       );
-      return { sessions: sessions.map(toSession), missingSessionIds };
+      return { sessions: sessions.map(toSession), ...rest };
     },
     async updateSession({ metadataMode, userId, ...rest }, options) {
       const request = wire.UpdateSessionRequest.fromPartial({

@@ -1,5 +1,4 @@
 import { DEFAULT_PROJECT } from "./keys.js";
-import { MAX_MEMORY_BYTES } from "./limits.js";
 import type { Role } from "./principal.js";
 
 /** The status codes that a domain error can have, by their gRPC names. */
@@ -36,7 +35,6 @@ export type ErrorReason =
   | "STORAGE_UNAVAILABLE"
   | "DEADLINE_EXCEEDED"
   | "SHUTTING_DOWN"
-  | "RESPONSE_TOO_LARGE"
   | "OVERLOADED"
   | "UNAUTHENTICATED"
   | "PERMISSION_DENIED"
@@ -173,14 +171,6 @@ export const etagMismatch = (of: { session_id: string } | { user_id: string }, e
     "ETAG_MISMATCH",
     `The etag ${quote(etag)} is no longer the current one: read the resource again and decide anew.`,
     { ...of, etag },
-  );
-
-export const memoryTooLarge = (sessionId: string, messages: number) =>
-  new SessionsError(
-    "RESOURCE_EXHAUSTED",
-    "RESPONSE_TOO_LARGE",
-    `The newest ${messages} messages of session ${quote(sessionId)} have more than ${MAX_MEMORY_BYTES} bytes: ask for fewer with last_n, or stream them with ListMessages.`,
-    { session_id: sessionId, last_n: String(messages), max_bytes: String(MAX_MEMORY_BYTES) },
   );
 
 /** `atMost`: what of it there is too much of, and how much of that may be. */

@@ -6,7 +6,9 @@ export const MAX_CONTENT_BYTES = 1024 * 1024;
 export const MAX_PAYLOAD_BYTES = 1024 * 1024;
 export const MAX_METADATA_BYTES = 64 * 1024;
 export const MAX_METADATA_DEPTH = 32;
-/** What the messages of one GetMemory may have: it answers in one piece. */
+/** What gRPC clients take in one piece when they are not told otherwise. */
+export const USUAL_RESPONSE_BYTES = 4 * 1024 * 1024;
+/** What one GetMemory may answer when it is asked to. */
 export const MAX_MEMORY_BYTES = 64 * 1024 * 1024;
 export const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 export const MAX_MESSAGES_PER_CALL = 1000;

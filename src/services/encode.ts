@@ -1,6 +1,7 @@
 import type * as memoryApi from "../../gen/sessions/v1/memory_service.js";
 import type * as sessionApi from "../../gen/sessions/v1/session_service.js";
 import { Encoded } from "../domain/encoded.js";
+import { USUAL_RESPONSE_BYTES } from "../domain/limits.js";
 import { type MessageRecord, NO_TIME, type SessionRecord, type SummaryRecord } from "../domain/records.js";
 import type { EncodeMessages } from "../store/known/memory.js";
 import type { Memory } from "../store/memory.js";
@@ -20,14 +21,37 @@ export function encodeGetSession(session: Raw<SessionRecord>): Encoded<sessionAp
 }
 
 export function encodeBatchGetSessions(
-  sessions: readonly Raw<SessionRecord>[],
-  missingSessionIds: readonly string[],
+  sessionIds: readonly string[],
+  found: (sessionId: string) => Raw<SessionRecord> | undefined,
 ): Encoded<sessionApi.BatchGetSessionsResponse> {
-  const out = new WireWriter(sum(sessions, sessionBytes));
-  for (const session of sessions) writeSession(out, 1, session);
-  for (const sessionId of missingSessionIds) out.encoded(2, Buffer.from(sessionId));
+  const ids = sessionIds.map((sessionId) => Buffer.from(sessionId));
+  // Each that does not come is named.
+  let room = USUAL_RESPONSE_BYTES - sum(ids, ({ length }) => length + MAX_ID_HEAD);
+  let isFull = false;
+  const out = new WireWriter(USUAL_SESSION_BYTES * ids.length);
+  for (const [index, sessionId] of sessionIds.entries()) {
+    const session = found(sessionId);
+    const id = ids[index] as Buffer;
+    if (!session) {
+      out.encoded(2, id);
+      continue;
+    }
+    // In its answer, too, the session is the field of number 1.
+    const bytes: Uint8Array = isFull ? NOTHING : encodeGetSession(session).bytes;
+    isFull ||= bytes.length > room;
+    if (isFull) {
+      out.encoded(3, id);
+    } else {
+      out.fields(bytes);
+      room -= bytes.length;
+    }
+  }
   return new Encoded(out.finish());
 }
+
+/** The tag and the length of an id: it has at most 1 KiB. */
+const MAX_ID_HEAD = 3;
+const USUAL_SESSION_BYTES = 500;
 
 export function encodeListSessions(
   sessions: readonly RawDocument<SessionRecord>[],
@@ -53,16 +77,24 @@ export const encodeMessages: EncodeMessages = (messages) => {
 
 export function encodeGetMemory(memory: Memory | undefined): Encoded<memoryApi.GetMemoryResponse> {
   if (!memory) return new Encoded(Buffer.alloc(0));
-  const { session, messages } = memory;
-  const { summary } = session;
-  const out = new WireWriter(
-    sum(messages, ({ length }) => length) + sessionBytes(session) + (summary ? summaryBytes(summary) : 0),
-  );
+  const { messages, rest, isCut } = memory;
+  const out = new WireWriter(sum(messages, ({ length }) => length) + rest.length);
   for (const part of messages) out.fields(part);
-  if (summary) writeSummary(out, 2, summary);
-  writeSession(out, 3, session);
+  out.fields(rest);
+  out.integer(4, isCut ? 1 : 0);
   return new Encoded(out.finish());
 }
+
+/** What a GetMemoryResponse has besides its messages, and besides {@link TRUNCATED_BYTES}. */
+export function encodeRestOfMemory(session: Raw<SessionRecord>): Buffer {
+  const { summary } = session;
+  const out = new WireWriter(sessionBytes(session) + (summary ? summaryBytes(summary) : 0));
+  if (summary) writeSummary(out, 2, summary);
+  writeSession(out, 3, session);
+  return out.finish();
+}
+
+export const TRUNCATED_BYTES = 2;
 
 export function encodeListMessages(
   messages: readonly RawDocument<MessageRecord>[],

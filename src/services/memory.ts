@@ -6,7 +6,7 @@ import { decodeCursor, encodeCursor, isSequencePosition } from "../domain/cursor
 import type { Encoded } from "../domain/encoded.js";
 import { invalidCursor, messageNotFound, sessionNotFound } from "../domain/errors.js";
 import { keyOf } from "../domain/keys.js";
-import { MAX_LAST_N, MAX_MESSAGES_PER_CALL } from "../domain/limits.js";
+import { MAX_LAST_N, MAX_MEMORY_BYTES, MAX_MESSAGES_PER_CALL, USUAL_RESPONSE_BYTES } from "../domain/limits.js";
 import { append, deleteMessage, type NewMessage, setSummary, updateMessage } from "../domain/memory.js";
 import { derivedId, newId } from "../domain/new-id.js";
 import type { MessageRecord } from "../domain/records.js";
@@ -18,7 +18,7 @@ import type { RawDocument } from "../store/raw.js";
 import type { SessionReader } from "../store/sessions.js";
 import { type Checks, createChecks, millisecondsOf } from "./checks.js";
 import { metadataUpdate, storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
-import { encodeGetMemory, encodeListMessages, messageBytes } from "./encode.js";
+import { encodeGetMemory, encodeListMessages, encodeRestOfMemory, messageBytes, TRUNCATED_BYTES } from "./encode.js";
 import { inChunks, utf8Bytes } from "./listing.js";
 import type { Purger } from "./purger.js";
 import { newSession } from "./session.js";
@@ -73,16 +73,22 @@ export function createMemoryService(deps: MemoryDeps) {
       };
     },
 
-    async getMemory({ sessionId, lastN }: api.GetMemoryRequest, call: Call): Promise<Encoded<api.GetMemoryResponse>> {
+    async getMemory(
+      { sessionId, lastN, maxBytes }: api.GetMemoryRequest,
+      call: Call,
+    ): Promise<Encoded<api.GetMemoryResponse>> {
       const checks = createChecks();
       checks.id("session_id", sessionId);
       checks.count("last_n", lastN);
+      checks.count("max_bytes", maxBytes);
       checks.done();
 
       const found = await memory.read(call, {
         session: keyOf(call.project, sessionId),
         limit: lastN > 0 ? Math.min(lastN, MAX_LAST_N) : memoryWindow,
         afterSummary: lastN === 0,
+        maxBytes: Math.min(maxBytes || USUAL_RESPONSE_BYTES, MAX_MEMORY_BYTES) - TRUNCATED_BYTES,
+        encodeRest: encodeRestOfMemory,
       });
       return encodeGetMemory(found);
     },

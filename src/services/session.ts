@@ -7,7 +7,7 @@ import { decodeCursor, encodeCursor, isTimePosition } from "../domain/cursor.js"
 import type { Encoded } from "../domain/encoded.js";
 import { sessionNotFound } from "../domain/errors.js";
 import type { JsonObject } from "../domain/json.js";
-import { idOf, keyOf } from "../domain/keys.js";
+import { keyOf } from "../domain/keys.js";
 import { MAX_BATCH_IDS } from "../domain/limits.js";
 import { canonicalJson, contains } from "../domain/metadata.js";
 import { filterTerms, indexTerms } from "../domain/metadata-terms.js";
@@ -78,12 +78,9 @@ export function createSessionService({ changes, sessions, users, purger, restore
       }
       checks.done();
 
-      const keys = sessionIds.map((sessionId) => keyOf(call.project, sessionId));
-      const found = await sessions.getMany(call, keys);
-      return encodeBatchGetSessions(
-        keys.flatMap((key) => found.get(key) ?? []),
-        keys.filter((key) => !found.has(key)).map(idOf),
-      );
+      const keyFor = (sessionId: string): string => keyOf(call.project, sessionId);
+      const found = await sessions.getMany(call, sessionIds.map(keyFor));
+      return encodeBatchGetSessions(sessionIds, (sessionId) => found.get(keyFor(sessionId)));
     },
 
     /** With `undelete`, a deleted session is live again with the update, without its memory. */

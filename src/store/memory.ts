@@ -1,14 +1,19 @@
 import type { ClientSession } from "mongodb";
 import type { Call } from "../domain/call.js";
-import { memoryTooLarge } from "../domain/errors.js";
-import { idOf } from "../domain/keys.js";
-import { MAX_MEMORY_BYTES } from "../domain/limits.js";
 import type { MessageRecord, SessionRecord } from "../domain/records.js";
 import { bounded, boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
 import { type Choice, createGroups, type Outcome } from "./groups.js";
 import { MAX_READS_IN_FLIGHT } from "./key-reads.js";
-import { type EncodeMessages, extended, type KnownMemory, newest, reaches, type Window } from "./known/memory.js";
+import {
+  type EncodeMessages,
+  extended,
+  type KnownMemory,
+  newest,
+  preceded,
+  reaches,
+  type Window,
+} from "./known/memory.js";
 import type { KnownSessions } from "./known/sessions.js";
 import { LIVE, memoryOf } from "./messages.js";
 import { type CacheOutcome, type StoreObserver, UNOBSERVED } from "./observer.js";
@@ -20,7 +25,7 @@ import { isVisible } from "./sessions.js";
  * before only the session document is read, and of a memory that has grown since only what is new.
  */
 export interface MemoryReader {
-  /** The live session with its newest messages, in order. Throws RESPONSE_TOO_LARGE when they are too much for one answer. */
+  /** The live session with its newest messages, in order. */
   read(call: Call, query: MemoryQuery): Promise<Memory | undefined>;
 }
 
@@ -30,12 +35,19 @@ export interface MemoryQuery {
   readonly limit: number;
   /** Whether messages that the summary covers are left out. */
   readonly afterSummary: boolean;
+  /** How many bytes the messages may have together with the rest of the answer. */
+  readonly maxBytes: number;
+  /** Makes the rest of the answer. */
+  readonly encodeRest: (session: Raw<SessionRecord>) => Buffer;
 }
 
 export interface Memory {
   readonly session: Raw<SessionRecord>;
   /** In order, as parts of the answer. */
   readonly messages: readonly Buffer[];
+  readonly rest: Buffer;
+  /** Whether there was no room for all that was asked for. */
+  readonly isCut: boolean;
 }
 
 interface Read {
@@ -72,7 +84,7 @@ export function createMemoryReader(
     let messages = 0;
     const isTooMuch = ({ query }: Read, index: number): boolean => {
       const kept = known.memory(query.session);
-      messages += kept && reaches(kept, { after: 0, limit: query.limit }) ? 0 : query.limit;
+      messages += kept && reaches(kept, { after: 0, limit: query.limit, room: query.maxBytes }) ? 0 : query.limit;
       return index > 0 && messages > MAX_MESSAGES;
     };
     const first = waiting.slice(0, MAX_READS);
@@ -94,28 +106,28 @@ export function createMemoryReader(
       const stored = found.documents.map((document) => document.fields());
       const live = new Map(stored.filter((one) => isVisible(one)).map((session) => [session._id.toString(), session]));
 
-      const windows = new Map<string, Window[]>();
-      for (const { query } of group) {
+      const asked = group.map(({ query }) => {
         const session = live.get(query.session);
         if (!session) known.forget(query.session);
-        else windows.set(query.session, [...(windows.get(query.session) ?? []), windowOf(session, query)]);
-      }
+        return session && askedOf(session, query);
+      });
+      const windows = new Map<Raw<SessionRecord>, Window[]>();
+      for (const one of asked) if (one) windows.set(one.session, [...(windows.get(one.session) ?? []), one.window]);
       const memories = [...live].map(([key, session]) => {
         const kept = known.memory(key);
-        const part = knownPart(kept, session, windows.get(key) as Window[]);
+        const part = knownPart(kept, session, windows.get(session) as Window[]);
         observer.cacheAsked("memory", outcomeFor(kept, part), 1);
         return part;
       });
       const complete = await completed(memories, options);
 
-      return group.map(({ query }) => {
-        const session = live.get(query.session);
-        if (!session) return { result: undefined };
-        const window = windowOf(session, query);
-        const memory = complete.get(session);
-        if (!memory || !reaches(memory, window)) return undefined;
+      return group.map(({ query }, index) => {
+        const one = asked[index];
+        if (!one) return { result: undefined };
+        const memory = complete.get(one.session);
+        if (!memory || !reaches(memory, one.window)) return undefined;
         known.keep(query.session, memory, query.limit);
-        return outcomeWith(session, memory, query, window);
+        return { result: memoryFor(one, memory) };
       });
     });
   }
@@ -154,27 +166,21 @@ export function createMemoryReader(
       const session = sessions.documents[0]?.fields();
       if (!session || !isVisible(session)) return undefined;
 
-      const window = windowOf(session, query);
-      const found: RawDocument<MessageRecord>[] = [];
-      let before = session.lastSequence + 1;
-      let bytes = 0;
-      for (let isMore = true; isMore && found.length < window.limit; ) {
-        const filter = { ...memoryOf(session), sequence: { $gt: window.after, $lt: before }, ...LIVE };
-        const rest = { filter, sort: { sequence: -1 as const }, limit: window.limit - found.length };
-        const batch = await findRaw(database, "messages", rest, { ...snapshot, ...bounded(call) });
-        bytes += batch.bytes;
-        if (bytes > MAX_MEMORY_BYTES) throw memoryTooLarge(idOf(query.session), query.limit);
-        found.push(...batch.documents);
-        before = found.at(-1)?.pick("sequence").sequence ?? 0;
-        isMore = batch.mayBeCut;
-      }
-      const from = found.length < window.limit ? window.after : before - 1;
-      const memory = extended(unknown(session, from), {
-        to: session.lastSequence,
-        run: encode(found.reverse()),
-      });
+      const asked = askedOf(session, query);
+      const { window } = asked;
+      let memory = unknown(session, session.lastSequence);
+      do {
+        const filter = { ...memoryOf(session), sequence: { $gt: window.after, $lte: memory.from }, ...LIVE };
+        const limit = window.limit - newest(memory, window).count;
+        const options = { ...snapshot, ...bounded(call) };
+        const batch = await findRaw(database, "messages", { filter, sort: { sequence: -1 }, limit }, options);
+        const isAll = !batch.mayBeCut && batch.documents.length < limit;
+        const oldest = batch.documents.at(-1)?.pick("sequence").sequence ?? 0;
+        const from = isAll ? window.after : oldest - 1;
+        memory = preceded(memory, { from, run: encode([...batch.documents].reverse()) });
+      } while (!reaches(memory, window));
       known.keep(query.session, memory, query.limit);
-      return { session, messages: newest(memory, window).parts };
+      return memoryFor(asked, memory);
     });
   }
 }
@@ -186,16 +192,22 @@ function outcomeOf<T>(promise: Promise<T>): Promise<Outcome<T>> {
   );
 }
 
-function outcomeWith(
-  session: Raw<SessionRecord>,
-  memory: KnownMemory,
-  { session: key, limit }: MemoryQuery,
-  window: Window,
-): Outcome<Memory> {
-  const messages = newest(memory, window).parts;
-  const bytes = messages.reduce((sum, { length }) => sum + length, 0);
-  if (bytes > MAX_MEMORY_BYTES) return { error: memoryTooLarge(idOf(key), limit) };
-  return { result: { session, messages } };
+/** What a reader is given the newest messages of, and how many. */
+interface Asked {
+  readonly session: Raw<SessionRecord>;
+  readonly window: Window;
+  readonly rest: Buffer;
+}
+
+function askedOf(session: Raw<SessionRecord>, { afterSummary, limit, maxBytes, encodeRest }: MemoryQuery): Asked {
+  const after = afterSummary ? (session.summary?.recentSequence ?? 0) : 0;
+  const rest = encodeRest(session);
+  return { session, window: { after, limit, room: maxBytes - rest.length }, rest };
+}
+
+function memoryFor({ session, window, rest }: Asked, memory: KnownMemory): Memory {
+  const { parts, isCut } = newest(memory, window);
+  return { session, messages: parts, rest, isCut };
 }
 
 /** A live session, and what of its memory need not be read. What is behind it is to be read. */
@@ -248,11 +260,6 @@ function byEpoch(
       memory.sort((a, b) => a.sequence - b.sequence).map(({ message }) => message),
     ]),
   );
-}
-
-/** Of which messages a reader is given the newest. */
-function windowOf({ summary }: Raw<SessionRecord>, { afterSummary, limit }: MemoryQuery): Window {
-  return { after: afterSummary ? (summary?.recentSequence ?? 0) : 0, limit };
 }
 
 /** With the summary, but without what only queries need. */

@@ -81,6 +81,17 @@ test("show", async () => {
   );
 });
 
+test("show shows what is more than one answer holds", async () => {
+  const content = "x".repeat(1024 * 1024);
+  const messages = Array.from({ length: 7 }, () => ({ content }));
+  for (let n = 0; n < 10; n++) await service.memory.addMemory({ sessionId: "huge", messages });
+  const shown = JSON.parse((await sessions("show", "huge", "--json", "--last", "65")).stdout);
+  expect(shown.messages).toHaveLength(65);
+  expect(shown.messages.map(({ sequence }: { sequence: number }) => sequence)).toEqual(
+    Array.from({ length: 65 }, (_, index) => index + 6),
+  );
+}, 60_000);
+
 test("delete, restore and purge", async () => {
   await add("gone", 3);
   expect((await sessions("delete", "gone")).stdout).toMatch(/^Deleted gone; it can be restored until 20.*Z\.\n$/);

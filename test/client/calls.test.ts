@@ -96,7 +96,26 @@ test("messages come back as they went in", async () => {
   const left = await collect(client.listMessages({ sessionId: "memory", descending: true }));
   expect(left.map(({ sequence }) => sequence)).toEqual([5, 4, 3, 2, 1]);
   expect((await client.clearMemory({ sessionId: "memory" })).messageCount).toBe(0);
-  expect(await client.getMemory({ sessionId: "nobody" })).toEqual({ messages: [] });
+  expect(await client.getMemory({ sessionId: "nobody" })).toEqual({ messages: [], truncated: false });
+});
+
+test("a memory comes as far as it is asked for, and what is larger than most clients take comes to this one", async () => {
+  const client = connect();
+  const content = "x".repeat(1024 * 1024);
+  await client.addMemory({ sessionId: "large", messages: Array.from({ length: 6 }, () => ({ content })) });
+  expect(await client.getMemory({ sessionId: "large" })).toMatchObject({ messages: { length: 6 }, truncated: false });
+  const cut = await client.getMemory({ sessionId: "large", maxBytes: 2.5 * 1024 * 1024 });
+  expect(cut).toMatchObject({ messages: [{ sequence: 5 }, { sequence: 6 }], truncated: true });
+});
+
+test("of a batch that is too large the rest is named", async () => {
+  const client = connect();
+  const ids = Array.from({ length: 70 }, (_, index) => `batch-${index}`);
+  const metadata = { pad: "m".repeat(63_000) };
+  await Promise.all(ids.map((sessionId) => client.createSession({ sessionId, metadata })));
+  const { sessions, unreadSessionIds } = await client.batchGetSessions({ sessionIds: ids });
+  expect(unreadSessionIds.length).toBeGreaterThan(0);
+  expect([...sessions.map(({ sessionId }) => sessionId), ...unreadSessionIds]).toEqual(ids);
 });
 
 test("messages are found by what they say, with those around them", async () => {

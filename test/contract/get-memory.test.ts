@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => service.stop());
 
-const NOTHING = { messages: [], summary: undefined, session: undefined };
+const NOTHING = { messages: [], summary: undefined, session: undefined, truncated: false };
 
 async function sessionOf(...ids: string[]): Promise<string> {
   const sessionId = newId();
@@ -80,7 +80,7 @@ test("a session without memory has its session and nothing else", async () => {
   const sessionId = newId();
   const { session } = await service.sessions.createSession({ sessionId });
   for (const lastN of [0, 5]) {
-    expect(await service.memory.getMemory({ sessionId, lastN })).toEqual({ messages: [], summary: undefined, session });
+    expect(await service.memory.getMemory({ sessionId, lastN })).toEqual({ ...NOTHING, session });
   }
 });
 
@@ -96,7 +96,7 @@ test("a cleared session has neither messages nor summary", async () => {
   const sessionId = await sessionOf("m1", "m2");
   await service.memory.setSummary({ sessionId, content: "s", recentMessageId: "m1" });
   const { session } = await service.memory.clearMemory({ sessionId });
-  expect(await service.memory.getMemory({ sessionId })).toEqual({ messages: [], summary: undefined, session });
+  expect(await service.memory.getMemory({ sessionId })).toEqual({ ...NOTHING, session });
 });
 
 test("more than 1000 counts as 1000", async () => {

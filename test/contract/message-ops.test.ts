@@ -190,6 +190,7 @@ test("clearing takes messages and summary; the session itself stays as it was", 
     messages: [],
     summary: undefined,
     session,
+    truncated: false,
   });
   expect(await service.memory.listMessages({ sessionId })).toEqual([]);
   expect(await refusal(service.memory.getMessage({ sessionId, messageId: "m1" }))).toEqual(

@@ -11,7 +11,7 @@ import {
   type ListSessionsResponse,
   SessionServiceService,
 } from "../../gen/sessions/v1/session_service.js";
-import { encodeMessages } from "../../src/services/encode.js";
+import { encodeMessages, encodeRestOfMemory } from "../../src/services/encode.js";
 import type { Database } from "../../src/store/database.js";
 import { createKnownSessions } from "../../src/store/known/sessions.js";
 import { createMemoryReader } from "../../src/store/memory.js";
@@ -175,7 +175,15 @@ test.each([
     );
     const call = { project: "default", signal: new AbortController().signal, deadline: Infinity, requestId: "test" };
     const found = await Promise.all(
-      reads.map((name) => reader.read(call, { session: `default/${ids.get(name)}`, limit: 10, afterSummary: false })),
+      reads.map((name) =>
+        reader.read(call, {
+          session: `default/${ids.get(name)}`,
+          limit: 10,
+          afterSummary: false,
+          maxBytes: 1_000_000,
+          encodeRest: encodeRestOfMemory,
+        }),
+      ),
     );
     expect(met).toBe(meets);
     for (const read of found) {

@@ -66,7 +66,7 @@ test.each(Object.keys(ERASERS))(
         seen.whole += 1;
       } else {
         expect(messages).toEqual([]);
-        expect(memory).toEqual({ messages: [], summary: undefined, session: undefined });
+        expect(memory).toEqual({ messages: [], summary: undefined, session: undefined, truncated: false });
         if (name === "PurgeSession") expect(await sessionWithDeleted(pair.one, sessionId)).toBeUndefined();
         else expect(undeleted.answer).toBeUndefined();
         seen.gone += 1;

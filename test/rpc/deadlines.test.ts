@@ -28,7 +28,7 @@ afterAll(async () => {
   await proxy.stop();
 });
 
-const message = GetMemoryRequest.encode({ sessionId: "s", lastN: 0 }).finish();
+const message = GetMemoryRequest.encode(GetMemoryRequest.fromPartial({ sessionId: "s" })).finish();
 
 const getMemory = (timeout: string, id: string = randomUUID()): Promise<RawAnswer> =>
   raw.call(MemoryServiceService.getMemory.path, {

@@ -1,6 +1,15 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { compacted, extended, type KnownMemory, newest, reaches, sizeOf } from "../../src/store/known/memory.js";
+import {
+  compacted,
+  extended,
+  type KnownMemory,
+  newest,
+  preceded,
+  reaches,
+  sizeOf,
+  type Window,
+} from "../../src/store/known/memory.js";
 
 /** What is kept of a memory, beside a plain list of all its messages. */
 interface Pair {
@@ -44,6 +53,9 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
 );
 const anySteps = fc.array(anyStep, { maxLength: 30, size: "max" });
 
+const anyLimit = fc.integer({ min: 1, max: 30 });
+const anyRoom = fc.oneof(fc.constant(Number.POSITIVE_INFINITY), fc.integer({ min: -10, max: 400 }), fc.nat(9_000));
+
 /** Memories begin at the session's first message or somewhere behind it, where messages are that nobody has read. */
 const anyBeginning = fc.constantFrom(0, 3);
 
@@ -83,30 +95,67 @@ function take({ memory, all }: Pair, step: Step): Pair {
 /** As it is begun anew when nothing of it could be kept. */
 const emptied = (memory: KnownMemory): KnownMemory => ({ ...memory, from: memory.to, runs: [] });
 
-const read = (memory: KnownMemory, window: { after: number; limit: number }): string =>
-  Buffer.concat(newest(memory, window).parts).toString();
+const read = (memory: KnownMemory, window: Window): string => Buffer.concat(newest(memory, window).parts).toString();
 
 const count = ({ runs }: KnownMemory): number => runs.reduce((sum, { ends }) => sum + ends.length, 0);
 
-const everything = { after: 0, limit: Number.MAX_SAFE_INTEGER };
+const everything = { after: 0, limit: Number.MAX_SAFE_INTEGER, room: Number.POSITIVE_INFINITY };
+
+/** The newest of these messages that have room. */
+function fitting(messages: readonly Message[], room: number): readonly Message[] {
+  let left = room;
+  const first = messages.findLastIndex(({ text }) => {
+    left -= text.length;
+    return left < 0;
+  });
+  return messages.slice(first + 1);
+}
 
 test("after any additions and cuts a window is exactly the newest messages behind a sequence, or is said not to be there", () => {
   fc.assert(
-    fc.property(anyBeginning, anySteps, fc.nat(60), fc.integer({ min: 1, max: 30 }), (from, steps, after, limit) => {
+    fc.property(anyBeginning, anySteps, fc.nat(60), anyLimit, anyRoom, (from, steps, after, limit, room) => {
+      const window = { after, limit, room };
       let pair = begin(from);
       for (const step of steps) {
         pair = take(pair, step);
         const { memory, all } = pair;
         const behind = all.filter(({ sequence }) => sequence > after);
-        const expected = behind.slice(-limit);
-        const isThere = memory.from <= after || behind.filter(({ sequence }) => sequence > memory.from).length >= limit;
-        expect(reaches(memory, { after, limit })).toBe(isThere);
+        const wanted = behind.slice(-limit);
+        const expected = fitting(wanted, room);
+        const isCut = expected.length < wanted.length;
+        const kept = wanted.filter(({ sequence }) => sequence > memory.from);
+        const isThere = memory.from <= after || kept.length === limit || fitting(kept, room).length < kept.length;
+        expect(reaches(memory, window)).toBe(isThere);
         if (!isThere) continue;
-        expect(read(memory, { after, limit })).toBe(expected.map(({ text }) => text).join(""));
-        expect(newest(memory, { after, limit }).count).toBe(expected.length);
+        expect(read(memory, window)).toBe(expected.map(({ text }) => text).join(""));
+        expect(newest(memory, window)).toMatchObject({ count: expected.length, isCut });
       }
     }),
     { numRuns: 1_000 },
+  );
+});
+
+test("a memory that is read backwards is the same as one that is read at once", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.nat(40), { minLength: 1, maxLength: 40 }),
+      fc.integer({ min: 1, max: 9 }),
+      (lengths, size) => {
+        const all = lengths.map((length, index) => message(index + 1, length));
+        let memory: KnownMemory = { epoch: "e", version: 0, from: all.length, to: all.length, runs: [] };
+        while (memory.from > 0) {
+          const batch = all.slice(Math.max(0, memory.from - size), memory.from);
+          memory = preceded(memory, { from: memory.from - batch.length, run: encodeTexts(batch) });
+          expect(read(memory, everything)).toBe(
+            all
+              .slice(memory.from)
+              .map(({ text }) => text)
+              .join(""),
+          );
+        }
+      },
+    ),
+    { numRuns: 100 },
   );
 });
 

@@ -17,6 +17,7 @@ import {
   encodeListMessages,
   encodeListSessions,
   encodeMessages,
+  encodeRestOfMemory,
 } from "../../src/services/encode.js";
 import { type Database, openDatabase } from "../../src/store/database.js";
 import { findRaw, type RawName, type RawRecords } from "../../src/store/raw.js";
@@ -135,9 +136,10 @@ test("sessions", () =>
       const same = (encoded: { bytes: Buffer }, expected: Uint8Array) =>
         expect(sequenceOf(encoded.bytes)).toBe(sequenceOf(expected));
       same(encodeListSessions(documents, last), ListSessionsResponse.encode({ sessions, nextCursor: last }).finish());
+      const ids = [...fields.keys(), last].map(String);
       same(
-        encodeBatchGetSessions(fields, [last]),
-        BatchGetSessionsResponse.encode({ sessions, missingSessionIds: [last] }).finish(),
+        encodeBatchGetSessions(ids, (id) => (id === last ? undefined : fields[Number(id)])),
+        BatchGetSessionsResponse.encode({ sessions, missingSessionIds: [last], unreadSessionIds: [] }).finish(),
       );
       for (const [index, one] of fields.entries()) {
         same(encodeGetSession(one), GetSessionResponse.encode({ session: sessions[index] }).finish());
@@ -148,18 +150,29 @@ test("sessions", () =>
 
 test("a memory with its session and summary", () =>
   fc.assert(
-    fc.asyncProperty(session, fc.array(message, { minLength: 1, maxLength: 10 }), async (record, records) => {
-      const [sessions, messages] = [await stored("sessions", [record]), await stored("messages", records)];
-      const found = sessions.decoded[0] as SessionRecord;
-      const fields = sessions.documents[0]?.fields();
-      if (!fields) throw new Error("not stored");
-      const expected = {
-        messages: messages.decoded.map(toMessage),
-        summary: found.summary && toSummary(found.summary),
-        session: toSession(found),
-      };
-      const encoded = encodeGetMemory({ session: fields, messages: [encodeMessages(messages.documents).bytes] });
-      expect(sequenceOf(encoded.bytes)).toBe(sequenceOf(GetMemoryResponse.encode(expected).finish()));
-    }),
+    fc.asyncProperty(
+      session,
+      fc.array(message, { minLength: 1, maxLength: 10 }),
+      fc.boolean(),
+      async (record, records, isCut) => {
+        const [sessions, messages] = [await stored("sessions", [record]), await stored("messages", records)];
+        const found = sessions.decoded[0] as SessionRecord;
+        const fields = sessions.documents[0]?.fields();
+        if (!fields) throw new Error("not stored");
+        const expected = {
+          messages: messages.decoded.map(toMessage),
+          summary: found.summary && toSummary(found.summary),
+          session: toSession(found),
+          truncated: isCut,
+        };
+        const encoded = encodeGetMemory({
+          session: fields,
+          messages: [encodeMessages(messages.documents).bytes],
+          rest: encodeRestOfMemory(fields),
+          isCut,
+        });
+        expect(sequenceOf(encoded.bytes)).toBe(sequenceOf(GetMemoryResponse.encode(expected).finish()));
+      },
+    ),
     RUNS,
   ));

@@ -117,8 +117,9 @@ export const ErrorReason = {
    */
   ERROR_REASON_INTERNAL: 20,
   /**
-   * ERROR_REASON_RESPONSE_TOO_LARGE - The answer would be too large to be sent in one piece. Ask for less, or use the listing that streams the same.
-   * Status RESOURCE_EXHAUSTED, metadata {"session_id": "s1", "last_n": "1000", "max_bytes": "67108864"}.
+   * ERROR_REASON_RESPONSE_TOO_LARGE - Not sent any more: GetMemory answers what fits into `max_bytes`, and says so.
+   *
+   * @deprecated
    */
   ERROR_REASON_RESPONSE_TOO_LARGE: 21,
   /**

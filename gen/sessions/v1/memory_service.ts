@@ -126,6 +126,13 @@ export interface GetMemoryRequest {
    * summary, at most as many as the service's memory window, the newest ones. Negative is INVALID_ARGUMENT.
    */
   lastN: number;
+  /**
+   * Optional. How many bytes the answer may have, as an uncompressed protobuf message. Of the messages the newest come that fit, without
+   * a gap; none, when not even the newest does. The session and the summary always come, and count: together they may be as large as
+   * 2 MiB. More than 67108864 (64 MiB) counts as that; mind that your client has to take it. 0: 4194304 (4 MiB), the most that gRPC
+   * clients take unless they are told otherwise. Negative is INVALID_ARGUMENT.
+   */
+  maxBytes: number;
 }
 
 /** GetMemoryResponse is the response of GetMemory. */
@@ -137,7 +144,11 @@ export interface GetMemoryResponse {
     | Summary
     | undefined;
   /** Output only. The session. Unset when there is no live one. */
-  session: Session | undefined;
+  session:
+    | Session
+    | undefined;
+  /** Output only. Whether messages that were asked for are left out, the oldest of them, because they do not fit into `max_bytes`. */
+  truncated: boolean;
 }
 
 /** ListMessagesRequest is the request of ListMessages. */
@@ -767,7 +778,7 @@ export const AddMemoryResponse: MessageFns<AddMemoryResponse> = {
 };
 
 function createBaseGetMemoryRequest(): GetMemoryRequest {
-  return { sessionId: "", lastN: 0 };
+  return { sessionId: "", lastN: 0, maxBytes: 0 };
 }
 
 export const GetMemoryRequest: MessageFns<GetMemoryRequest> = {
@@ -777,6 +788,9 @@ export const GetMemoryRequest: MessageFns<GetMemoryRequest> = {
     }
     if (message.lastN !== 0) {
       writer.uint32(16).int32(message.lastN);
+    }
+    if (message.maxBytes !== 0) {
+      writer.uint32(24).int32(message.maxBytes);
     }
     return writer;
   },
@@ -810,6 +824,14 @@ export const GetMemoryRequest: MessageFns<GetMemoryRequest> = {
             message.lastN = reader.int32();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxBytes = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -829,12 +851,13 @@ export const GetMemoryRequest: MessageFns<GetMemoryRequest> = {
     const message = createBaseGetMemoryRequest();
     message.sessionId = object.sessionId ?? "";
     message.lastN = object.lastN ?? 0;
+    message.maxBytes = object.maxBytes ?? 0;
     return message;
   },
 };
 
 function createBaseGetMemoryResponse(): GetMemoryResponse {
-  return { messages: [], summary: undefined, session: undefined };
+  return { messages: [], summary: undefined, session: undefined, truncated: false };
 }
 
 export const GetMemoryResponse: MessageFns<GetMemoryResponse> = {
@@ -847,6 +870,9 @@ export const GetMemoryResponse: MessageFns<GetMemoryResponse> = {
     }
     if (message.session !== undefined) {
       Session.encode(message.session, writer.uint32(26).fork()).join();
+    }
+    if (message.truncated !== false) {
+      writer.uint32(32).bool(message.truncated);
     }
     return writer;
   },
@@ -888,6 +914,14 @@ export const GetMemoryResponse: MessageFns<GetMemoryResponse> = {
             message.session = Session.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.truncated = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -912,6 +946,7 @@ export const GetMemoryResponse: MessageFns<GetMemoryResponse> = {
     message.session = (object.session !== undefined && object.session !== null)
       ? Session.fromPartial(object.session)
       : undefined;
+    message.truncated = object.truncated ?? false;
     return message;
   },
 };
@@ -2160,9 +2195,9 @@ export const MemoryServiceService = {
   },
   /**
    * GetMemory returns the newest part of a session's memory: what a prompt needs. A missing or soft-deleted session has
-   * an empty memory, and nothing is set. Messages of more than 64 MiB in all are RESOURCE_EXHAUSTED (RESPONSE_TOO_LARGE): ask
-   * for fewer with `last_n`, or stream them with ListMessages. Mind that most gRPC clients refuse a response above 4 MiB
-   * unless they are told otherwise.
+   * an empty memory, and nothing is set. The answer is never larger than `max_bytes`, by default the 4 MiB that gRPC clients
+   * take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set. The others ListMessages
+   * streams.
    */
   getMemory: {
     path: "/sessions.v1.MemoryService/GetMemory" as const,
@@ -2300,9 +2335,9 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
   addMemory: handleUnaryCall<AddMemoryRequest, AddMemoryResponse>;
   /**
    * GetMemory returns the newest part of a session's memory: what a prompt needs. A missing or soft-deleted session has
-   * an empty memory, and nothing is set. Messages of more than 64 MiB in all are RESOURCE_EXHAUSTED (RESPONSE_TOO_LARGE): ask
-   * for fewer with `last_n`, or stream them with ListMessages. Mind that most gRPC clients refuse a response above 4 MiB
-   * unless they are told otherwise.
+   * an empty memory, and nothing is set. The answer is never larger than `max_bytes`, by default the 4 MiB that gRPC clients
+   * take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set. The others ListMessages
+   * streams.
    */
   getMemory: handleUnaryCall<GetMemoryRequest, GetMemoryResponse>;
   /**
@@ -2386,9 +2421,9 @@ export interface MemoryServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * GetMemory returns the newest part of a session's memory: what a prompt needs. A missing or soft-deleted session has
-   * an empty memory, and nothing is set. Messages of more than 64 MiB in all are RESOURCE_EXHAUSTED (RESPONSE_TOO_LARGE): ask
-   * for fewer with `last_n`, or stream them with ListMessages. Mind that most gRPC clients refuse a response above 4 MiB
-   * unless they are told otherwise.
+   * an empty memory, and nothing is set. The answer is never larger than `max_bytes`, by default the 4 MiB that gRPC clients
+   * take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set. The others ListMessages
+   * streams.
    */
   getMemory(
     request: GetMemoryRequest,

@@ -86,6 +86,12 @@ export interface BatchGetSessionsResponse {
   sessions: Session[];
   /** Output only. The ids that belong to no live session, in the order of the request. */
   missingSessionIds: string[];
+  /**
+   * Output only. The ids of sessions that are there but did not fit into this answer, in the order of the request: from the first one
+   * that does not fit on. Ask for them again. At least one session always fits. The answer is never larger than 4 MiB, the most that gRPC
+   * clients take unless they are told otherwise.
+   */
+  unreadSessionIds: string[];
 }
 
 /** UpdateSessionRequest is the request of UpdateSession. */
@@ -545,7 +551,7 @@ export const BatchGetSessionsRequest: MessageFns<BatchGetSessionsRequest> = {
 };
 
 function createBaseBatchGetSessionsResponse(): BatchGetSessionsResponse {
-  return { sessions: [], missingSessionIds: [] };
+  return { sessions: [], missingSessionIds: [], unreadSessionIds: [] };
 }
 
 export const BatchGetSessionsResponse: MessageFns<BatchGetSessionsResponse> = {
@@ -555,6 +561,9 @@ export const BatchGetSessionsResponse: MessageFns<BatchGetSessionsResponse> = {
     }
     for (const v of message.missingSessionIds) {
       writer.uint32(18).string(v!);
+    }
+    for (const v of message.unreadSessionIds) {
+      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -588,6 +597,14 @@ export const BatchGetSessionsResponse: MessageFns<BatchGetSessionsResponse> = {
             message.missingSessionIds.push(reader.string());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.unreadSessionIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -607,6 +624,7 @@ export const BatchGetSessionsResponse: MessageFns<BatchGetSessionsResponse> = {
     const message = createBaseBatchGetSessionsResponse();
     message.sessions = object.sessions?.map((e) => Session.fromPartial(e)) || [];
     message.missingSessionIds = object.missingSessionIds?.map((e) => e) || [];
+    message.unreadSessionIds = object.unreadSessionIds?.map((e) => e) || [];
     return message;
   },
 };

@@ -26,10 +26,11 @@ export interface Run {
   readonly sequences: readonly number[];
 }
 
-/** What a reader asks for: the newest so many messages of those behind a sequence. */
+/** What a reader asks for: the newest so many messages of those behind a sequence, as far as there is room for their bytes. */
 export interface Window {
   readonly after: number;
   readonly limit: number;
+  readonly room: number;
 }
 
 /** Turns messages into the bytes of an answer that has nothing else in it. */
@@ -40,24 +41,63 @@ export function extended(memory: KnownMemory, { to, run }: { to: number; run: Ru
   return { ...memory, to, runs: run.ends.length > 0 ? [...memory.runs, run] : memory.runs };
 }
 
+/** The same memory with the messages that precede, all that there are behind `from`. */
+export function preceded(memory: KnownMemory, { from, run }: { from: number; run: Run }): KnownMemory {
+  return { ...memory, from, runs: run.ends.length > 0 ? [run, ...memory.runs] : memory.runs };
+}
+
 /** Whether all that a reader asks for is there, as far as it is not newer. */
 export function reaches(memory: KnownMemory, window: Window): boolean {
-  return memory.from <= window.after || newest(memory, window).count === window.limit;
+  if (memory.from <= window.after) return true;
+  const { count, isCut } = newest(memory, window);
+  return isCut || count === window.limit;
+}
+
+export interface Newest {
+  readonly parts: readonly Buffer[];
+  readonly count: number;
+  /** Whether there was no room for the next one. */
+  readonly isCut: boolean;
 }
 
 /** The messages of a window, as far as they are there, as parts of an answer. */
-export function newest({ runs }: KnownMemory, { after, limit }: Window): { parts: Buffer[]; count: number } {
+export function newest({ runs }: KnownMemory, { after, limit, room }: Window): Newest {
   const parts: Buffer[] = [];
   let count = 0;
-  for (let index = runs.length - 1; index >= 0 && count < limit; index--) {
-    const { bytes, ends, sequences } = runs[index] as Run;
-    const behind = firstBehind(sequences, after);
-    const start = Math.max(behind, sequences.length - (limit - count));
-    if (start < sequences.length) parts.push(bytes.subarray(start > 0 ? ends[start - 1] : 0));
-    count += sequences.length - start;
+  let left = room;
+  let isCut = false;
+  for (let index = runs.length - 1; index >= 0 && count < limit && !isCut; index--) {
+    const run = runs[index] as Run;
+    const { length } = run.sequences;
+    const behind = firstBehind(run.sequences, after);
+    const wanted = Math.max(behind, length - (limit - count));
+    const start = firstFitting(run, wanted, left);
+    isCut = start > wanted;
+    if (start < length) {
+      const part = run.bytes.subarray(startOf(run, start));
+      parts.push(part);
+      left -= part.length;
+    }
+    count += length - start;
     if (behind > 0) break;
   }
-  return { parts: parts.reverse(), count };
+  return { parts: parts.reverse(), count, isCut };
+}
+
+/** Where in the bytes a message begins. */
+const startOf = ({ ends }: Run, index: number): number => (index > 0 ? (ends[index - 1] as number) : 0);
+
+/** The index of the first message from which on all have room. */
+function firstFitting(run: Run, from: number, room: number): number {
+  const fits = (index: number): boolean => run.bytes.length - startOf(run, index) <= room;
+  if (from === run.ends.length || fits(from)) return from;
+  let [low, high] = [from + 1, run.ends.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (fits(middle)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /** The index of the first sequence behind another; they are in order. */
@@ -112,7 +152,7 @@ export function compacted(memory: KnownMemory, limits: { messages: number; bytes
   if (first === messages) return undefined;
 
   const from = first === 0 ? memory.from : (sequences[first - 1] as number);
-  const { parts } = newest(memory, { after: from, limit: messages });
+  const { parts } = newest(memory, { after: from, limit: messages, room: Number.POSITIVE_INFINITY });
   let end = 0;
   const ends = lengths.slice(first).map((length) => {
     end += length;
