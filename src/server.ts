@@ -87,6 +87,8 @@ export interface ServerDeps {
   readonly embeddings?: EndpointSettings | undefined;
   /** What callers show; undefined where nobody has to show anything. */
   readonly auth?: AuthSettings | undefined;
+  /** gRPC responses of so many bytes or more are compressed for those who take them so; undefined for none. */
+  readonly compressAbove?: number | undefined;
   /** Undefined: no encryption. */
   readonly tls?: TlsFiles | undefined;
   /** Whether other processes listen on the same address. */
@@ -255,6 +257,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     admission,
     execution,
     tls,
+    compressAbove: deps.compressAbove,
     isWorker: deps.isWorker === true,
   });
   let isServing = false;

@@ -227,6 +227,7 @@ describe("who may call", () => {
         /^SESSIONS_JWT_DEFAULT_ROLE="root": one of reader, writer, admin/,
       ],
       [{ SESSIONS_PROJECT_RATE: "0" }, /^SESSIONS_PROJECT_RATE="0"/],
+      [{ SESSIONS_COMPRESS_ABOVE: "64KiB" }, /^SESSIONS_COMPRESS_ABOVE="64KiB"/],
     ];
     for (const [env, ...expected] of cases) {
       expect(mistakes(env), JSON.stringify(env)).toEqual(expected.map((one) => expect.stringMatching(one)));
@@ -241,6 +242,8 @@ describe("who may call", () => {
   });
 
   it("may be limited in how often they call", () => {
+    expect(read({}).compressAbove).toBeUndefined();
+    expect(read({ SESSIONS_COMPRESS_ABOVE: "65536" }).compressAbove).toBe(65_536);
     expect(read({}).projectRate).toBeUndefined();
     expect(read({ SESSIONS_PROJECT_RATE: "50" }).projectRate).toBe(50);
   });

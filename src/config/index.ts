@@ -43,6 +43,8 @@ export interface Config {
   readonly projectRate: number | undefined;
   /** What turns texts into vectors; undefined where nothing does. */
   readonly embeddings: EndpointSettings | undefined;
+  /** Responses of so many bytes or more are compressed for those who take them so; undefined for none. */
+  readonly compressAbove: number | undefined;
   /** Who may call; undefined for whoever reaches the service. */
   readonly auth: AuthSettings | undefined;
   readonly logLevel: LogLevel;
@@ -109,6 +111,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
       text === "" ? undefined : wholeNumber(1, 1_000_000)(text),
     ),
     embeddings: readEmbeddings(env, read, mistakes),
+    compressAbove: read("SESSIONS_COMPRESS_ABOVE", "", (text) =>
+      text === "" ? undefined : wholeNumber(0, 100_000_000)(text),
+    ),
     auth: readAuth(env, hosts, read, mistakes),
     logLevel: read("SESSIONS_LOG_LEVEL", "info", oneOf(LOG_LEVELS)),
     logFormat: read("SESSIONS_LOG_FORMAT", isTerminal ? "pretty" : "json", oneOf(["pretty", "json"] as const)),

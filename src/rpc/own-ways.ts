@@ -6,7 +6,8 @@ import {
 } from "@grpc/grpc-js";
 import { deadlineExceeded, invalidFields, unimplemented } from "../domain/errors.js";
 import { MAX_REQUEST_BYTES } from "../domain/limits.js";
-import { refuseFalseCompression } from "./compression.js";
+import type { CompressedResponses } from "./compressed-responses.js";
+import { refuseFalseCompression } from "./false-compression.js";
 import { returnRequestId } from "./request-ids.js";
 import { DETAILS_KEY, toStatus } from "./status.js";
 
@@ -14,12 +15,15 @@ import { DETAILS_KEY, toStatus } from "./status.js";
  * What grpc-js does by itself, as it is done here. It never passes through an interceptor's responder, so the call's own methods are
  * wrapped. Comes before all other interceptors.
  */
-export const ownWays: ServerInterceptor = ({ path }, call) => {
-  refuseFalseCompression(call);
-  const listener = returnRequestId(call);
-  completeStatuses(call, path);
-  return new ServerInterceptingCall(call, { start: (next) => next(listener) });
-};
+export function ownWays(responses?: CompressedResponses): ServerInterceptor {
+  return ({ path }, call) => {
+    refuseFalseCompression(call);
+    responses?.prepare(call);
+    const listener = returnRequestId(call);
+    completeStatuses(call, path);
+    return new ServerInterceptingCall(call, { start: (next) => next(listener) });
+  };
+}
 
 /**
  * Gives the statuses that grpc-js makes the details that all others have: a deadline that passed, a request over the size limit or not

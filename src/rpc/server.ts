@@ -9,6 +9,7 @@ import type { FollowedTls } from "../tls/followed.js";
 import { adapt } from "./adapter.js";
 import { admitted } from "./admission.js";
 import { authenticated } from "./authentication.js";
+import { createCompressedResponses } from "./compressed-responses.js";
 import { takeLongDeadlinesAsNone } from "./long-deadlines.js";
 import { ownWays } from "./own-ways.js";
 import { createStandardServices } from "./standard-services.js";
@@ -24,6 +25,8 @@ export interface GrpcDoorOptions {
   readonly execution: Execution;
   /** Undefined: no encryption. */
   readonly tls: FollowedTls | undefined;
+  /** Responses of so many bytes or more are packed for those who take them so; undefined for none. */
+  readonly compressAbove: number | undefined;
   /** Whether other processes listen on the same address. */
   readonly isWorker: boolean;
 }
@@ -37,13 +40,14 @@ export interface GrpcDoor extends Door {
 
 /** The door for gRPC. Rejects when it cannot listen. */
 export async function openGrpcDoor(listen: Address, options: GrpcDoorOptions): Promise<GrpcDoor> {
-  const { operations, authentication, admission, execution, tls, isWorker } = options;
+  const { operations, authentication, admission, execution, tls, compressAbove, isWorker } = options;
   const services = new Set(operations.map(({ path }) => serviceOf(path)));
   /** Health and reflection are not: who asks whether a loaded process is well must get an answer. */
   const isSubject = (path: string): boolean => services.has(serviceOf(path));
+  const responses = compressAbove === undefined ? undefined : createCompressedResponses(compressAbove);
   const { interceptors, callerOf } = authenticated(authentication);
   const server = new Server({
-    interceptors: [ownWays, ...interceptors, admitted(admission, isSubject, callerOf)],
+    interceptors: [ownWays(responses), ...interceptors, admitted(admission, isSubject, callerOf)],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
     // Finds clients that vanished without a word within 80 s, so that their streams do not stay for ever.
     "grpc.keepalive_time_ms": 60_000,
@@ -62,6 +66,7 @@ export async function openGrpcDoor(listen: Address, options: GrpcDoorOptions): P
   const port = await bind(server, listen, credentials);
   takeLongDeadlinesAsNone(server);
   answerUnknownMethods(server);
+  responses?.follow(server);
   return {
     address: `${listen.host}:${port}`,
     setServing: standard.setServing,

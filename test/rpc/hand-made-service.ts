@@ -57,7 +57,7 @@ export async function startHandMade(parts: {
     callTurns: createTurns({ atATime: 8 }),
   });
   const server = new Server({
-    interceptors: [ownWays, ...interceptors],
+    interceptors: [ownWays(), ...interceptors],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
   });
   const nothing = () => Promise.resolve(SECOND);

@@ -1,6 +1,7 @@
 import { AddMemoryRequest, GetMemoryRequest, GetMemoryResponse } from "../../../gen/sessions/v1/memory_service.js";
 import type { Session } from "../../../gen/sessions/v1/resources.js";
 import { invalidFields } from "../../domain/errors.js";
+import { MAX_MEMORY_BYTES } from "../../domain/limits.js";
 import type { MemoryService } from "../../services/memory.js";
 import type { SessionService } from "../../services/session.js";
 import { type Fields, fieldsOf, readBody } from "./body.js";
@@ -21,7 +22,7 @@ export function memoryRoutes(memory: MemoryService, sessions: SessionService): R
       async run({ ids, query }, call) {
         const { lastn } = integers(query, "lastn");
         if (lastn < 0) throw invalidFields([{ field: "lastn", description: `${lastn} is negative: send 0 or more.` }]);
-        const request = GetMemoryRequest.fromPartial({ sessionId: ids.id, lastN: lastn });
+        const request = GetMemoryRequest.fromPartial({ sessionId: ids.id, lastN: lastn, maxBytes: MAX_MEMORY_BYTES });
         const { messages, summary, session } = decoded(GetMemoryResponse, await memory.getMemory(request, call));
         const shown = lastn === 0 ? messages.slice(-MEMORY_WINDOW) : messages;
         return json({
