@@ -51,14 +51,16 @@ export const zepPython = (): Promise<Program> => pythonWith(`zep-python==${ZEP_P
 export const zepLangchain = (): Promise<Program> =>
   pythonWith(`langchain-community==${LANGCHAIN_COMMUNITY}`, `zep-python==${ZEP_PYTHON}`);
 
-/** The same with what the README has people install: protoc and its plugins, and the details of statuses. */
-export const pythonWithTools = (): Promise<Program> =>
-  pythonWith(`grpcio-tools==${GRPCIO}`, `grpcio-status==${GRPCIO}`);
+/** A folder with what the README has people install: protoc and its plugins, and the details of statuses. */
+export const pythonTools = (): Promise<string> => pythonPackages(`grpcio-tools==${GRPCIO}`, `grpcio-status==${GRPCIO}`);
 
-async function pythonWith(...packages: string[]): Promise<Program> {
-  const folder = await kept(packages.join("-").replaceAll("==", "-"), async (into) => {
+const pythonPackages = (...packages: string[]): Promise<string> =>
+  kept(packages.join("-").replaceAll("==", "-"), async (into) => {
     await execute("python3", ["-m", "pip", "install", "--quiet", `--target=${into}`, ...packages]);
   });
+
+async function pythonWith(...packages: string[]): Promise<Program> {
+  const folder = await pythonPackages(...packages);
   return (script, ...args) => run("python3", ["-c", script, ...args], { PYTHONPATH: folder });
 }
 
