@@ -6,14 +6,14 @@ import type { Encoded } from "../../domain/encoded.js";
 import { embeddingsNotConfigured, SessionsError } from "../../domain/errors.js";
 import type { JsonObject } from "../../domain/json.js";
 import { keyOf } from "../../domain/keys.js";
-import { DEFAULT_SEARCH_LIMIT, MAX_NEIGHBORS, MAX_SEARCH_LIMIT } from "../../domain/limits.js";
+import { DEFAULT_SEARCH_LIMIT, MAX_MEMORY_BYTES, MAX_NEIGHBORS, MAX_SEARCH_LIMIT } from "../../domain/limits.js";
 import { contains } from "../../domain/metadata.js";
 import { filterTerms } from "../../domain/metadata-terms.js";
 import type { Filter, Hit } from "../../search/message.js";
 import type { MemoryReader } from "../../store/memory.js";
 import type { Scope } from "../../store/scope-reads.js";
 import { createChecks, millisecondsOf } from "../checks.js";
-import { encodeSearchMemory } from "../encode.js";
+import { encodeRestOfMemory, encodeSearchMemory } from "../encode.js";
 import { countUnembedded, type Meaning, rankByBoth, rankByMeaning, type Wanted } from "./by-meaning.js";
 import { find, MAX_HITS } from "./find.js";
 import type { Meanings } from "./meanings.js";
@@ -68,7 +68,13 @@ export function createSearchService({ scopes, memory, meanings }: SearchDeps) {
     async searchSummary(request: api.SearchMemoryRequest, call: Call, wider: Wider): Promise<FoundSummary | undefined> {
       checkSearch(request, true);
       const key = keyOf(call.project, request.sessionId ?? "");
-      const found = await memory.read(call, { session: key, limit: 1, afterSummary: false });
+      const found = await memory.read(call, {
+        session: key,
+        limit: 1,
+        afterSummary: false,
+        maxBytes: MAX_MEMORY_BYTES,
+        encodeRest: encodeRestOfMemory,
+      });
       const matches = wider.matches ?? (() => true);
       return findSummary(found, { text: request.text, matches, filter: boundsOf(wider) }, call.signal);
     },
