@@ -35,10 +35,10 @@ test("an answer brings the caller's own id back, one call after the other", asyn
   }
 });
 
-test("without one, or with one that a log line cannot take, it is that of the log", async () => {
+test("without one, or with one that a log line cannot take, a failure has that of the log", async () => {
   for (const id of [undefined, "two words", "x".repeat(129)]) {
-    const { headers } = await call(raw, GET_MEMORY, nobody, id);
-    const requestId = headers?.["x-request-id"] as string;
+    const { trailers } = await call(raw, GET_SESSION, nobody, id);
+    const requestId = trailers["x-request-id"] as string;
     expect(requestId).toMatch(UUID);
     expect(service.lines.some(({ request_id }) => request_id === requestId)).toBe(true);
   }
