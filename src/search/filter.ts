@@ -1,6 +1,6 @@
 import type { Filter } from "./message.js";
 import { at, type MessageTable } from "./message-table.js";
-import type { Postings } from "./postings.js";
+import { type Postings, slotOf } from "./postings.js";
 import type { Vocabulary } from "./vocabulary.js";
 
 /** Terms of the text never begin like this. */
@@ -28,9 +28,10 @@ export function maskOf(
     const having = new Uint16Array(table.slots);
     for (const number of numbers) {
       if (number === undefined) return () => false;
-      postings.forEach(number, (slot) => {
+      for (const posting of postings.of(number)) {
+        const slot = slotOf(posting);
         having[slot] = at(having, slot) + 1;
-      });
+      }
     }
     tests.push((slot) => at(having, slot) === numbers.length);
   }

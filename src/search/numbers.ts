@@ -17,6 +17,17 @@ export class Numbers {
     return this.#pages[position >>> PAGE_BITS]?.[position & IN_PAGE] ?? 0;
   }
 
+  /** Copies so many into another row, from a place of that on. */
+  copy(position: number, count: number, into: Uint32Array, at: number): void {
+    for (let copied = 0; copied < count; ) {
+      const from = (position + copied) & IN_PAGE;
+      const page = this.#pages[(position + copied) >>> PAGE_BITS] as Uint32Array;
+      const part = page.subarray(from, Math.min(from + count - copied, page.length));
+      into.set(part, at + copied);
+      copied += part.length;
+    }
+  }
+
   set(position: number, value: number): void {
     const page = this.#pages[position >>> PAGE_BITS];
     if (page) page[position & IN_PAGE] = value;

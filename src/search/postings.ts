@@ -32,22 +32,18 @@ export class Postings {
     this.#count[term] = count + 1;
   }
 
-  /** Every posting of a term, those of messages that are gone as well. */
-  forEach(term: number, visit: (slot: number, said: number, head: number) => void): void {
-    const blocks = this.#blocks;
+  /** Every posting of a term, those of messages that are gone as well. What is returned is overwritten by the next call. */
+  of(term: number): Uint32Array {
     const count = this.#count[term] ?? 0;
+    if (count > together.length) together = new Uint32Array(2 * count);
     let position = this.#first[term] ?? 0;
-    let seen = 0;
-    while (seen < count) {
-      const block = blockAt(seen);
-      const end = Math.min(block, count - seen);
-      for (let index = 0; index < end; index++) {
-        const posting = blocks.get(position + index);
-        visit(posting >>> SLOT_SHIFT, posting & MOST_SAID, (posting >>> HEAD_SHIFT) & MOST_IN_HEAD);
-      }
-      seen += end;
-      position = blocks.get(position + block);
+    for (let copied = 0; copied < count; ) {
+      const block = blockAt(copied);
+      this.#blocks.copy(position, Math.min(block, count - copied), together, copied);
+      copied += block;
+      position = this.#blocks.get(position + block);
     }
+    return together.subarray(0, count);
   }
 
   #makeRoom(term: number): void {
@@ -57,6 +53,14 @@ export class Postings {
     this.#count = longer(this.#count, length);
   }
 }
+
+/** Where the postings of one term are put side by side: to go through them is what a search does most. */
+let together = new Uint32Array(0);
+
+/** What a posting tells of its message: which one it is, and how often that has the term in its content and in its head words. */
+export const slotOf = (posting: number): number => posting >>> SLOT_SHIFT;
+export const saidOf = (posting: number): number => posting & MOST_SAID;
+export const headOf = (posting: number): number => (posting >>> HEAD_SHIFT) & MOST_IN_HEAD;
 
 const FIRST_BLOCK = 2;
 const LONGEST_BLOCK = 4_096;

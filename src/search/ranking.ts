@@ -1,6 +1,6 @@
 import { Best } from "./best.js";
 import { at, fromPrevious, type MessageTable, NONE } from "./message-table.js";
-import type { Postings } from "./postings.js";
+import { headOf, type Postings, saidOf, slotOf } from "./postings.js";
 import { Tally } from "./tally.js";
 import { EXACT, FORM, FROM_NEXT, FROM_SECOND_NEXT, FROM_SECOND_PREVIOUS, OWN } from "./weights.js";
 import type { Word } from "./words.js";
@@ -13,6 +13,10 @@ export interface Ranked {
   readonly score: number;
 }
 
+/** Of the one query that is answered at a time. */
+const messages = new Tally(OWN * EXACT);
+const sessions = new Tally(EXACT);
+
 /** The messages that match best among those that may, best first. */
 export function rank(
   words: readonly Word[],
@@ -21,8 +25,8 @@ export function rank(
   isWanted: (slot: number) => boolean,
   limit: number,
 ): Ranked[] {
-  const messages = new Tally(table.slots, OWN * EXACT);
-  const sessions = new Tally(table.sessionLength.length, EXACT);
+  messages.begin(table.slots);
+  sessions.begin(table.sessionLength.length);
   for (const word of words) {
     if (word.term !== undefined) countTerm(word.term, EXACT);
     for (const form of word.forms) countTerm(form, FORM);
@@ -36,40 +40,50 @@ export function rank(
     );
   }
 
-  const scores = new Float64Array(table.slots);
+  const scoreOf = (slot: number): number =>
+    messages.scoreOf(slot) + SESSION_SHARE * sessions.scoreOf(table.session[slot] as number);
   const best = new Best(limit, (one, other) => {
-    const difference = at(scores, one) - at(scores, other);
+    const difference = scoreOf(one) - scoreOf(other);
     return difference === 0 ? isNewer(table, one, other) : difference > 0;
   });
-  for (const slot of messages.members) {
-    if (!isWanted(slot)) continue;
-    scores[slot] = messages.scoreOf(slot) + SESSION_SHARE * sessions.scoreOf(at(table.session, slot));
-    best.offer(slot);
+  const { members } = messages;
+  for (let index = 0; index < members.length; index++) {
+    const slot = members[index] as number;
+    if (isWanted(slot)) best.offer(slot);
   }
-  return best.sorted().map((slot) => ({ slot, score: at(scores, slot) }));
+  return best.sorted().map((slot) => ({ slot, score: scoreOf(slot) }));
 
-  /** Counts a term for those who say it, and less for those around them. */
+  /**
+   * Counts a term for those who say it, and less for those around them. It reads its columns without a helper, which would see too many
+   * kinds of them to be quick, and this is what a search does most.
+   */
   function countTerm(term: number, weight: number): void {
-    postings.forEach(term, (slot, said, head) => {
-      const session = at(table.session, slot);
-      if (session === NONE) return;
-      sessions.add(session, weight * (said + head));
-      messages.add(slot, OWN * weight * (said + head));
+    const list = postings.of(term);
+    const { session, next, previous, asks } = table;
+    for (let index = 0; index < list.length; index++) {
+      const posting = list[index] as number;
+      const slot = slotOf(posting);
+      const said = saidOf(posting);
+      const all = said + headOf(posting);
+      const number = session[slot] as number;
+      if (number === NONE) continue;
+      sessions.add(number, weight * all);
+      messages.add(slot, OWN * weight * all);
       // Head words are about this one message.
-      if (said === 0) return;
-      const next = at(table.next, slot);
-      if (next !== NONE) {
-        messages.add(next, fromPrevious(at(table.asks, slot)) * weight * said);
-        const second = at(table.next, next);
+      if (said === 0) continue;
+      const after = next[slot] as number;
+      if (after !== NONE) {
+        messages.add(after, fromPrevious(asks[slot] as number) * weight * said);
+        const second = next[after] as number;
         if (second !== NONE) messages.add(second, FROM_SECOND_PREVIOUS * weight * said);
       }
-      const previous = at(table.previous, slot);
-      if (previous !== NONE) {
-        messages.add(previous, FROM_NEXT * weight * said);
-        const second = at(table.previous, previous);
+      const before = previous[slot] as number;
+      if (before !== NONE) {
+        messages.add(before, FROM_NEXT * weight * said);
+        const second = previous[before] as number;
         if (second !== NONE) messages.add(second, FROM_SECOND_NEXT * weight * said);
       }
-    });
+    }
   }
 }
 
