@@ -209,12 +209,11 @@ describe.runIf(existsSync(RECORDING))("the recorded searches", () => {
       const ours = answer.json.map(({ message }: Result) => message?.content);
       if (text === "") expect(ours.toSorted(), what).toEqual(found.map(([, content]) => content).toSorted());
       else {
+        // Which ones come first is another matter, with messages of the same words.
         const theirs = found.filter(([dist]) => dist > 0).map(([, content]) => content);
-        expect(
-          theirs.filter((content) => !ours.includes(content)),
-          what,
-        ).toEqual([]);
-        if (found.length > 0 && theirs.length > 0) expect(ours[0], what).toContain(text);
+        if (query === "?limit=1") expect(ours, what).toHaveLength(1);
+        else expect(theirs, what).toEqual(theirs.filter((content) => ours.includes(content)));
+        if (theirs.length > 0) expect(ours[0], what).toContain(text);
       }
     }
     expect(isDeleted, "the recording ends with that").toBe(true);
