@@ -38,12 +38,15 @@ interface Writer {
 const CHANGES = 60;
 const WRITERS = 4;
 const READERS = 4;
+/** Other sessions, which are searched meanwhile so that there is no room for all indexes. */
+const OTHERS = 20;
+const OTHERS_MESSAGES = 30;
 /** Of one writer, so that all of all writers have room in an answer. */
 const MOST_MESSAGES = 20;
 
 describe.each([
   { cache: "that has room for all", searchCacheBytes: 64 * 1024 * 1024 },
-  { cache: "that has room for one or two", searchCacheBytes: 150 * 1024 },
+  { cache: "that has no room for all", searchCacheBytes: 150 * 1024 },
 ])("with a cache of indexes $cache", ({ searchCacheBytes }) => {
   let pair: Pair;
   beforeAll(async () => {
@@ -65,6 +68,9 @@ describe.each([
       await pair.one.users.createUser({ userId: ownUser(writer) });
       await pair.one.sessions.createSession({ sessionId: sessionOf(writer), userId: shared });
     }
+    const others = Array.from({ length: OTHERS }, (_, index) => `${name}-other-${index}`);
+    const messages = Array.from({ length: OTHERS_MESSAGES }, (_, n) => ({ content: `boat number ${n}` }));
+    await Promise.all(others.map((sessionId) => pair.one.memory.addMemory({ sessionId, messages })));
     let isOver = false;
     let searches = 0;
     const done = new Map<string, number>();
@@ -159,6 +165,8 @@ describe.each([
           }
           seen[index] = found;
         }
+        const other = { sessionId: others[turn % OTHERS], text: "boat", limit: 100 };
+        expect((await pair.at(turn).memory.searchMemory(other)).results).toHaveLength(OTHERS_MESSAGES);
         searches += 1;
       }
     };
