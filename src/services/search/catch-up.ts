@@ -34,11 +34,14 @@ const SESSIONS_AT_ONCE = 100;
 export function missing({ sessions }: KnownScope, now: readonly ScopeSession[]): number {
   return now.reduce((sum, session) => {
     const seen = sessions.get(session.session);
-    const isOf = seen?.epoch === session.epoch;
-    const isChanged = seen?.version !== session.memoryVersion;
-    return sum + (isOf && !isChanged ? session.lastSequence - seen.to : session.messageCount);
+    const isKnown = seen?.epoch === session.epoch && isOf(seen, session);
+    return sum + (isKnown ? session.lastSequence - seen.to : session.messageCount);
   }, 0);
 }
+
+/** Not of a later state either: another primary may show an older moment than the one before it did. */
+const isOf = ({ version, to }: Seen, { memoryVersion, lastSequence }: ScopeSession): boolean =>
+  version === memoryVersion && to <= lastSequence;
 
 /**
  * Brings an index from what it is of to the moment that is read. When it is broken off, what has been done so far counts, and the
@@ -54,14 +57,17 @@ export async function catchUp(
   await takeAway(known, now, signal);
   for (const session of now) {
     const seen = known.sessions.get(session.session);
-    if (seen && seen.version !== session.memoryVersion) await reconcile(known, session, seen, moment, signal);
+    if (seen && !isOf(seen, session)) await reconcile(known, session, seen, moment, signal);
   }
   for await (const { ranges, documents } of ahead(newParts(known, now, moment))) {
-    await inSlices(known.index.add(searchable(documents)), signal);
-    for (const { memory, upTo } of ranges) {
+    const see = (memory: ScopeSession, to: number): void => {
       const { session, epoch, memoryVersion: version } = memory;
-      known.sessions.set(session, { epoch, version, to: upTo });
-    }
+      known.sessions.set(session, { epoch, version, to });
+    };
+    // Before anything of a session is in the index, so that it is taken away again if this is broken off and the session changes or goes.
+    for (const { memory, after } of ranges) see(memory, after);
+    await inSlices(known.index.add(searchable(documents)), signal);
+    for (const { memory, upTo } of ranges) see(memory, upTo);
     checkSize();
   }
 }
@@ -98,8 +104,10 @@ async function takeAway(
   signal: AbortSignal,
 ): Promise<void> {
   const current = new Map(now.map(({ session, epoch }) => [session, epoch]));
-  for (const [session, { epoch }] of sessions) {
-    if (current.get(session) === epoch) continue;
+  for (const [session, seen] of sessions) {
+    if (current.get(session) === seen.epoch) continue;
+    // It may come back as it was, and by then be half taken away.
+    sessions.set(session, { ...seen, version: undefined });
     await inSlices(index.removeSession(session), signal);
     sessions.delete(session);
   }
@@ -109,10 +117,12 @@ async function takeAway(
 async function reconcile(
   { index, sessions }: KnownScope,
   session: ScopeSession,
-  { epoch, to }: Seen,
+  seen: Seen,
   moment: ScopeMoment,
   signal: AbortSignal,
 ): Promise<void> {
+  const { epoch } = seen;
+  const to = Math.min(seen.to, session.lastSequence);
   const states = await moment.states(session, to);
   sessions.set(session.session, { epoch, to, version: undefined });
   const changed = await inSlices(index.reconcile(session.session, states), signal);
