@@ -164,6 +164,31 @@ describe("hybrid search", () => {
     await own.stop();
   });
 
+  test("finds each once by metadata that only looking at many can tell, best first", async () => {
+    const sessionId = newId();
+    const isMarked = (n: number): boolean => (n < 900 ? n % 20 === 0 : n > 1_200 && n % 2 === 0);
+    const pair = (b: number) => [
+      { a: 1, b },
+      { a: 2, b: 1 },
+    ];
+    for (let from = 0; from < 1_300; from += 650) {
+      const messages = Array.from({ length: 650 }, (_, n) => ({
+        messageId: `${from + n}`,
+        content: `boat ${from + n}`,
+        metadata: { pairs: pair(isMarked(from + n) ? 1 : 2) },
+      }));
+      await service.memory.addMemory({ sessionId, messages });
+    }
+    await allEmbedded({ sessionId });
+    const request = { sessionId, text: "boat", metadata: { pairs: [{ a: 1, b: 1 }] }, limit: 100 };
+    const { results, mode } = await service.memory.searchMemory(request);
+    expect(mode).toBe(HYBRID);
+    const found = results.map(({ message }) => Number(message?.messageId));
+    expect(found.toSorted((a, b) => a - b)).toEqual([...Array(1_300).keys()].filter(isMarked));
+    const scores = results.map(({ score }) => score);
+    expect(scores).toEqual(scores.toSorted((a, b) => b - a));
+  });
+
   test("finds nothing without a word that is known, and by metadata alone says that it is lexical", async () => {
     const sessionId = await sessionWith(["a red boat"]);
     expect(await ids({ sessionId, text: "zeppelin" })).toEqual([]);
@@ -209,6 +234,17 @@ describe("while the endpoint fails", () => {
       );
     },
   );
+
+  test("who has no time to wait for it does not have others go without", async () => {
+    const sessionId = newId();
+    await other.memory.addMemory({ sessionId, messages: [{ messageId: "1", content: "a red boat" }] });
+    const search = (options = {}) => other.memory.searchMemory({ sessionId, text: `boat ${newId()}` }, options);
+    await eventually("searches are hybrid", async () => (await search()).mode === HYBRID, 60_000);
+    own.behaviour = "silent";
+    expect((await search({ deadlineMs: 1_500 })).mode).toBe(LEXICAL);
+    own.release();
+    expect((await search()).mode).toBe(HYBRID);
+  });
 
   test("a slow one keeps nobody waiting for longer than two seconds, and the next not at all", async () => {
     const sessionId = newId();

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { MemoryServiceService, SearchMemoryRequest } from "../../gen/sessions/v1/memory_service.js";
-import { newId } from "../support/contract.js";
+import { newId, refusal } from "../support/contract.js";
 import { eventually } from "../support/eventually.js";
 import { type ObservedService, startObservedService } from "../support/observed-service.js";
 
@@ -68,4 +68,23 @@ test("a search that nobody waits for any more stops reading, and the next one go
   expect(read).toBeLessThan(25_000);
   const rest = await documentsReadBy(async () => expect(await firstOf(sessionId, "29999")).toBe("29999"));
   expect(read + rest).toBeLessThan(33_000);
+});
+
+test("a scope that is refused for its size leaves others what is kept of theirs", async () => {
+  const small = await startObservedService({ searchCacheBytes: 300 * 1024 });
+  const [known, large] = [newId(), newId()];
+  const words = Array.from({ length: 100 }, (_, n) => n);
+  const messages = words.map((n) => ({ content: words.map((m) => `boat${n}x${m}`).join(" ") }));
+  await small.memory.addMemory({ sessionId: large, messages });
+  await small.memory.addMemory({ sessionId: known, messages: words.map((n) => ({ content: `boat ${n}` })) });
+  const search = () => small.memory.searchMemory({ sessionId: known, text: "boat", limit: 1 });
+  await search();
+  expect(await refusal(small.memory.searchMemory({ sessionId: large, text: "boat" }))).toMatchObject({
+    reason: "SCOPE_TOO_LARGE",
+  });
+  const before = await small.documentsReadAtRest();
+  await search();
+  // The session and the hit.
+  expect((await small.documentsReadAtRest()) - before).toBe(2);
+  await small.stop();
 });

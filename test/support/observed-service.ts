@@ -39,7 +39,7 @@ export interface Read {
 }
 
 export async function startObservedService(
-  options: { mongodbUri?: string; databaseName?: string; shutdownGraceMs?: number } = {},
+  options: { mongodbUri?: string; databaseName?: string; shutdownGraceMs?: number; searchCacheBytes?: number } = {},
 ): Promise<ObservedService> {
   const database = openDatabase({
     uri: options.mongodbUri ?? inject("mongodbUri"),
@@ -80,7 +80,7 @@ export async function startObservedService(
       purgeIntervalMs: 3_600_000,
       memoryWindow: 50,
       cacheBytes: CACHE_BYTES,
-      searchCacheBytes: 128 * 1024 * 1024,
+      searchCacheBytes: options.searchCacheBytes ?? 128 * 1024 * 1024,
       shutdownGraceMs: options.shutdownGraceMs ?? 5_000,
       limits: LIMITS,
       httpListen: { host: "127.0.0.1", port: 0 },

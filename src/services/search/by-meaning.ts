@@ -23,17 +23,24 @@ export interface Wanted {
 /** So many of the best by their words are put in order by their meaning, too: with more it becomes no better. */
 const COMPARED = 100;
 
-/** The best by their words, put in order by words and meaning. */
+/**
+ * The best by their words, put in order by words and meaning. Behind them come all others by their words alone: so the first are the same
+ * ones however many are wanted.
+ */
 export async function rankByBoth(at: Look, text: string, meaning: Meaning, wanted: Wanted): Promise<readonly Hit[]> {
   const hits = at.index.search(text, { ...wanted, limit: Math.max(wanted.limit, COMPARED) });
-  const dense = await similaritiesOf(at, hits.slice(0, COMPARED), meaning);
+  const compared = hits.slice(0, COMPARED);
+  const dense = await similaritiesOf(at, compared, meaning);
   const scores = fused(
-    hits.map(({ session, sequence, score }) => ({ lexical: score, dense: dense.get(placeOf(session, sequence)) })),
+    compared.map(({ session, sequence, score }) => ({ lexical: score, dense: dense.get(placeOf(session, sequence)) })),
   );
-  return hits
+  const first = compared
     .map((hit, place) => ({ ...hit, score: scores[place] as number }))
-    .sort((one, other) => other.score - one.score)
-    .slice(0, wanted.limit);
+    .sort((one, other) => other.score - one.score);
+  // Hits have words in common with what is looked for, so the scores of all are above 0.
+  const part = (first.at(-1)?.score ?? 0) / (compared.at(-1)?.score ?? 1);
+  const others = hits.slice(COMPARED).map((hit) => ({ ...hit, score: hit.score * part }));
+  return [...first, ...others].slice(0, wanted.limit);
 }
 
 /** Of those that have a vector, by their places. */

@@ -23,6 +23,9 @@ export interface MeaningsOptions {
 const ANSWER_MS = 2_000;
 const SHARE = 1 / 2;
 
+/** An endpoint that has not answered for so long is slow; before that, it is the caller who was short of time. */
+const LONG_MS = 1_000;
+
 /** An endpoint that has failed is left alone for so long, and longer each time: nobody is to wait for it again and again. */
 const FIRST_REST_MS = 1_000;
 const LONGEST_REST_MS = 30_000;
@@ -39,16 +42,17 @@ export function createMeanings({ endpoint, model, maxCharacters, onFailure }: Me
   const ask = async (call: Call, text: string): Promise<Float32Array | undefined> => {
     const restMs = restUntil - performance.now();
     if (restMs > 0) throw embeddingsUnavailable(undefined, restMs);
+    const withinMs = Math.max(1, Math.min(ANSWER_MS, timeLeft(call) * SHARE));
     try {
-      const withinMs = Math.max(1, Math.min(ANSWER_MS, timeLeft(call) * SHARE));
       const [vector] = await endpoint.embed([text], { withinMs, signal: call.signal });
       failures = 0;
       return vector && directionOf(vector);
     } catch (error) {
       if (!(error instanceof EndpointError)) throw error;
       onFailure(error.failure);
-      // A text that it does not take says nothing of the next one.
-      if (error.failure !== "refused") {
+      // A text that it does not take says nothing of the next one, nor does a caller who had no time to wait for it.
+      const isTelling = error.failure === "slow" ? withinMs >= LONG_MS : error.failure !== "refused";
+      if (isTelling) {
         const pause = Math.min(FIRST_REST_MS * 2 ** failures, LONGEST_REST_MS);
         failures += 1;
         restUntil = performance.now() + Math.max(pause, Math.min(error.retryAfterMs ?? 0, LONGEST_REST_MS));

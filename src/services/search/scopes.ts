@@ -67,6 +67,8 @@ export function createScopes({ reader, cacheBytes, builds, observer, traces }: S
   };
 
   const put = (key: string, known: KnownScope): void => {
+    // One that is refused for its size must not cost all others theirs.
+    if (known.index.bytes > cacheBytes) return;
     all.set(key, { known, bytes: known.index.bytes });
     bytes += known.index.bytes;
     for (const [oldest, { bytes: freed }] of all) {
