@@ -8,29 +8,31 @@ import { isObject, type JsonObject, type JsonValue } from "./json.js";
  * checked with `contains`.
  */
 
-/** Stands for metadata with too many terms to index: such a session is a candidate for every filter. */
+/** Stands for metadata with too many terms to index: what has such is a candidate for every filter. */
 export const ANY_TERM = "*";
 
-/** Bounds what a session costs in the index, which holds one entry a term. */
+/** Bounds what a session or a message costs in an index, which holds one entry a term. */
 const MAX_TERMS = 256;
 
 /** 72 bits: collisions only cost a check. */
 const TERM_CHARACTERS = 12;
 
-/** The terms to index for a session of this project with this metadata. */
+/** The terms to index for a session or a message of this project with this metadata. */
 export function indexTerms(project: string, metadata: JsonObject): string[] {
-  const terms = termsOf(project, metadata);
-  return terms.length > MAX_TERMS ? [ANY_TERM] : terms;
+  const paths = pathsOf(metadata);
+  return paths.length > MAX_TERMS ? [ANY_TERM] : paths.map((path) => hashOf(project, path));
 }
 
 /** The terms that a session must have to match this filter, the most telling ones; none when every session matches. */
 export function filterTerms(project: string, filter: JsonObject): string[] {
   // Scalars tell more than the objects around them, and one query needs no more than a few.
-  return termsOf(project, filter).slice(-8);
+  return pathsOf(filter)
+    .slice(-8)
+    .map((path) => hashOf(project, path));
 }
 
-/** All terms of a metadata object, however many. */
-export function termsOf(project: string, metadata: JsonObject): string[] {
+/** Where there is what in a metadata object, however much. */
+function pathsOf(metadata: JsonObject): string[] {
   const containers = new Set<string>();
   const scalars = new Set<string>();
   const walk = (path: string, value: JsonValue): void => {
@@ -43,7 +45,8 @@ export function termsOf(project: string, metadata: JsonObject): string[] {
     } else scalars.add(`${path}=${JSON.stringify(Object.is(value, -0) ? 0 : value)}`);
   };
   for (const key of Object.keys(metadata)) walk(JSON.stringify(key), metadata[key] as JsonValue);
-  return [...containers, ...scalars].map((term) =>
-    createHash("sha256").update(`${project}\n${term}`).digest("base64url").slice(0, TERM_CHARACTERS),
-  );
+  return [...containers, ...scalars];
 }
+
+const hashOf = (project: string, path: string): string =>
+  createHash("sha256").update(`${project}\n${path}`).digest("base64url").slice(0, TERM_CHARACTERS);

@@ -11,7 +11,7 @@ export const filterTerm = (term: string): string => MARK + term;
 
 /** Whether a filter lets a message through. */
 export function maskOf(
-  { roleTypes = [], createdAfter, createdBefore, terms = [] }: Filter,
+  { roleTypes = [], createdAfter, createdBefore, terms = [], anyTerm }: Filter,
   vocabulary: Vocabulary,
   postings: Postings,
   table: MessageTable,
@@ -26,14 +26,15 @@ export function maskOf(
   const numbers = [...new Set(terms)].map((term) => vocabulary.known(filterTerm(term)));
   if (numbers.length > 0) {
     const having = new Uint16Array(table.slots);
-    for (const number of numbers) {
-      if (number === undefined) return () => false;
-      for (const posting of postings.of(number)) {
+    const count = (number: number | undefined, times: number): void => {
+      for (const posting of number === undefined ? [] : postings.of(number)) {
         const slot = slotOf(posting);
-        having[slot] = at(having, slot) + 1;
+        having[slot] = at(having, slot) + times;
       }
-    }
-    tests.push((slot) => at(having, slot) === numbers.length);
+    };
+    for (const number of numbers) count(number, 1);
+    if (anyTerm !== undefined) count(vocabulary.known(filterTerm(anyTerm)), numbers.length);
+    tests.push((slot) => at(having, slot) >= numbers.length);
   }
   return (slot) => tests.every((test) => test(slot));
 }

@@ -23,6 +23,8 @@ export interface SessionRow {
   /** Its oldest and newest message. */
   first: number;
   last: number;
+  /** The one that was put in last, which may be gone. */
+  latest: number;
   messages: number;
 }
 
@@ -113,6 +115,7 @@ export class MessageTable {
     this.#said[slot] = row.said;
     this.#head[slot] = Math.min(row.head, MOST_HEAD);
     const previous = this.#newestUpTo(session, row.sequence);
+    session.latest = slot;
     this.#link(session, slot, previous, previous === NONE ? session.first : at(this.next, previous));
     this.#count(session, slot, 1);
     this.#weighAround(slot);
@@ -132,9 +135,15 @@ export class MessageTable {
     if (session.messages === 0) this.#numbers.delete(session.key);
   }
 
-  /** Looks from the newest on, as that is nearly always it. */
+  /** Nearly always it is the newest. Those that have changed come in order, each close to the one that came before it. */
   #newestUpTo(session: SessionRow, sequence: number): number {
-    let slot = session.last;
+    const { last, latest } = session;
+    if (last === NONE || at(this.sequence, last) <= sequence) return last;
+    let slot = last;
+    if (latest !== NONE && at(this.session, latest) !== NONE) {
+      slot = latest;
+      for (let next = at(this.next, slot); at(this.sequence, next) <= sequence; next = at(this.next, slot)) slot = next;
+    }
     while (slot !== NONE && at(this.sequence, slot) > sequence) slot = at(this.previous, slot);
     return slot;
   }
@@ -142,7 +151,7 @@ export class MessageTable {
   #open(key: string): number {
     const number = this.sessions.length;
     if (number === this.sessionLength.length) this.sessionLength = longer(this.sessionLength, 2 * number);
-    this.sessions.push({ key, first: NONE, last: NONE, messages: 0 });
+    this.sessions.push({ key, first: NONE, last: NONE, latest: NONE, messages: 0 });
     this.#numbers.set(key, number);
     this.#sessionBytes += BYTES_A_SESSION + 2 * key.length;
     return number;

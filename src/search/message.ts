@@ -22,8 +22,9 @@ export interface Filter {
   readonly createdAfter?: number;
   /** In milliseconds since 1970, itself excluded. */
   readonly createdBefore?: number;
-  /** The message has all of these among its `terms`. */
+  /** The message has all of these among its `terms`, or the one that stands for any. */
   readonly terms?: readonly string[];
+  readonly anyTerm?: string;
 }
 
 export interface Hit {

@@ -210,6 +210,8 @@ describe("a filter", () => {
     [{ terms: ["red"] }, [1, 2]],
     [{ terms: ["red", "blue", "red"] }, [1]],
     [{ terms: ["green"] }, []],
+    [{ terms: ["green", "blue"], anyTerm: "blue" }, [1]],
+    [{ terms: ["green"], anyTerm: "red" }, [1, 2]],
     [{ terms: ["sun"] }, []],
   ])("%j", (filter, sequences) => {
     expect(sequencesOf(index.search("sun", { filter, limit: 10 })).sort()).toEqual(sequences);

@@ -88,3 +88,17 @@ test("a scope that is refused for its size leaves others what is kept of theirs"
   expect((await small.documentsReadAtRest()) - before).toBe(2);
   await small.stop();
 });
+
+test("messages with much metadata take no more room than others, and are found by it", async () => {
+  const small = await startObservedService({ searchCacheBytes: 300 * 1024 });
+  const sessionId = newId();
+  const messages = Array.from({ length: 50 }, (_, n) => ({
+    messageId: `${n}`,
+    content: "boat",
+    metadata: Object.fromEntries(Array.from({ length: 1_000 }, (_, m) => [`${n}x${m}`, m])),
+  }));
+  await small.memory.addMemory({ sessionId, messages });
+  const { results } = await small.memory.searchMemory({ sessionId, text: "boat", metadata: { "7x700": 700 } });
+  expect(results.map(({ message }) => message?.messageId)).toEqual(["7"]);
+  await small.stop();
+});

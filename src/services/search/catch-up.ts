@@ -1,5 +1,5 @@
 import { projectOf } from "../../domain/keys.js";
-import { termsOf } from "../../domain/metadata-terms.js";
+import { indexTerms } from "../../domain/metadata-terms.js";
 import type { MessageRecord } from "../../domain/records.js";
 import type { SearchableMessage } from "../../search/message.js";
 import type { ScopeIndex } from "../../search/scope-index.js";
@@ -207,7 +207,7 @@ function* searchable(documents: readonly RawDocument<MessageRecord>[]): Generato
       roleType,
       content: content.toString(),
       createTime,
-      ...(metadata && { terms: termsOf(projectOf(key), loadedMetadata(metadata)) }),
+      ...(metadata && { terms: indexTerms(projectOf(key), loadedMetadata(metadata)) }),
     };
   }
 }

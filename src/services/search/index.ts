@@ -8,7 +8,7 @@ import type { JsonObject } from "../../domain/json.js";
 import { keyOf } from "../../domain/keys.js";
 import { DEFAULT_SEARCH_LIMIT, MAX_MEMORY_BYTES, MAX_NEIGHBORS, MAX_SEARCH_LIMIT } from "../../domain/limits.js";
 import { contains } from "../../domain/metadata.js";
-import { filterTerms } from "../../domain/metadata-terms.js";
+import { ANY_TERM, filterTerms } from "../../domain/metadata-terms.js";
 import type { Filter, Hit } from "../../search/message.js";
 import type { MemoryReader } from "../../store/memory.js";
 import type { Scope } from "../../store/scope-reads.js";
@@ -131,6 +131,7 @@ function filterOf(project: string, request: api.SearchMemoryRequest): Filter {
   return {
     roleTypes,
     terms: filterTerms(project, metadata),
+    anyTerm: ANY_TERM,
     ...(createdAfter && { createdAfter: millisecondsOf(createdAfter) }),
     // Stored times are whole milliseconds, so what is before a part of one includes that one.
     ...(createdBefore && {
