@@ -1,5 +1,6 @@
 import { Long } from "mongodb";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { MAX_MEMORY_BYTES } from "../../src/domain/limits.js";
 import { failure } from "../support/api.js";
 import { newId } from "../support/contract.js";
 import { type ObservedService, startObservedService } from "../support/observed-service.js";
@@ -42,9 +43,18 @@ describe("GetSession", () => {
     for (const sessionId of sessionIds) await service.sessions.createSession({ sessionId, metadata });
     const found = await Promise.all(sessionIds.map((sessionId) => service.sessions.getSession({ sessionId })));
     expect(found.map(({ session }) => session?.sessionId)).toEqual(sessionIds);
-    const batch = await service.sessions.batchGetSessions({ sessionIds: [...sessionIds, "no-such-session"] });
-    expect(batch.sessions.map(({ sessionId }) => sessionId)).toEqual(sessionIds);
-    expect(batch.missingSessionIds).toEqual(["no-such-session"]);
+    const all: string[] = [];
+    const missing: string[] = [];
+    // An answer has room for some of them, and names the others.
+    for (let unread = [...sessionIds, "no-such-session"]; unread.length > 0; ) {
+      const batch = await service.sessions.batchGetSessions({ sessionIds: unread });
+      expect(batch.sessions.length + batch.missingSessionIds.length).toBeGreaterThan(0);
+      all.push(...batch.sessions.map(({ sessionId }) => sessionId));
+      missing.push(...batch.missingSessionIds);
+      unread = batch.unreadSessionIds;
+    }
+    expect(all).toEqual(sessionIds);
+    expect(missing).toEqual(["no-such-session"]);
   });
 
   test("of one whose document holds what the service never stores does not fail the others", async () => {
@@ -147,7 +157,9 @@ describe("GetMemory", () => {
 
   test("of memories that are too large together gives each all of its own", async () => {
     const calls = Array.from({ length: 12 }, (_, index) => lengthy[index % lengthy.length] as string);
-    const answers = await Promise.all(calls.map((sessionId) => service.memory.getMemory({ sessionId, lastN: 5 })));
+    const answers = await Promise.all(
+      calls.map((sessionId) => service.memory.getMemory({ sessionId, lastN: 5, maxBytes: MAX_MEMORY_BYTES })),
+    );
     for (const [index, { session, messages }] of answers.entries()) {
       expect(session?.sessionId).toBe(calls[index]);
       expect(messages.map(({ sequence, content }) => [sequence, content.length])).toEqual(

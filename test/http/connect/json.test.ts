@@ -146,7 +146,10 @@ describe("JSON", () => {
     for (let from = 0; from < 1000; from += 250) {
       await service.memory.addMemory({ sessionId, messages: messages.slice(from, from + 250) });
     }
-    const { json } = await post("/sessions.v1.MemoryService/GetMemory", `{"sessionId": "${sessionId}", "lastN": 1000, "maxBytes": 67108864}`);
+    const { json } = await post(
+      "/sessions.v1.MemoryService/GetMemory",
+      `{"sessionId": "${sessionId}", "lastN": 1000, "maxBytes": 67108864}`,
+    );
     expect(json.messages.map(({ content }: { content: string }) => Number(content))).toEqual([...messages.keys()]);
     expect(json.messages[999].metadata).toEqual(metadata);
   });
