@@ -1,5 +1,5 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { FieldType, MessageType } from "./message-types.js";
+import type { MessageType } from "./message-types.js";
 
 /**
  * Looks over the bytes of a message for what generated code takes as it comes: tags that there cannot be, integers that a double does
@@ -40,6 +40,7 @@ function isInPieces(bytes: Uint8Array, start: number, end: number, type: Message
     counts ??= [];
     const count = (counts[at.number] ?? 0) + 1;
     counts[at.number] = count;
+    if (count > MAX_MESSAGES) throw new WireFault(field.name, `Comes more than ${MAX_MESSAGES} times.`);
     if (count > 1 && !field.isList) found = true;
     try {
       if (isInPieces(bytes, at.start, at.end, field.message)) found = true;
@@ -54,36 +55,44 @@ function isInPieces(bytes: Uint8Array, start: number, end: number, type: Message
 
 /** Protobuf has it that the pieces of a message, one behind the other, are the message that they make together. */
 function joined(bytes: Uint8Array, type: MessageType): Uint8Array {
-  const parts: Part[] = [];
+  const parts: (Uint8Array | Part)[] = [];
   /** The piece to which others are added. */
   const open = new Map<number, Part>();
   const at = new Cursor(bytes, 0, bytes.length);
+  /** Where what goes as it is begins: there can be millions of fields. */
+  let from = 0;
   while (at.next()) {
-    const field = type.fields[at.number];
-    const isMessage = field?.message !== undefined && at.wireType === LENGTH_DELIMITED;
-    if (field?.oneof !== undefined) close(open, type, field.oneof, at.number);
-    const before = isMessage && !field.isList ? open.get(at.number) : undefined;
-    const pieces = [...(before?.pieces ?? []), bytes.subarray(at.start, at.end)];
-    if (before) parts.splice(parts.indexOf(before), 1);
-    const part: Part = isMessage ? { field, number: at.number, pieces } : { pieces: [bytes.subarray(at.tag, at.end)] };
+    const { number } = at;
+    const field = type.fields[number];
+    if (field?.oneof !== undefined) close(open, type, field.oneof, number);
+    if (field?.message === undefined || at.wireType !== LENGTH_DELIMITED) continue;
+    if (from < at.tag) parts.push(bytes.subarray(from, at.tag));
+    from = at.end;
+    const piece = bytes.subarray(at.start, at.end);
+    const before = field.isList ? undefined : open.get(number);
+    if (before) {
+      before.pieces.push(piece);
+      continue;
+    }
+    const part = { message: field.message, number, pieces: [piece] };
     parts.push(part);
-    if (isMessage && !field.isList) open.set(at.number, part);
+    open.set(number, part);
   }
-  // What cannot be read any further.
-  parts.push({ pieces: [bytes.subarray(at.tag)] });
+  // With what cannot be read any further.
+  parts.push(bytes.subarray(from));
   return Buffer.concat(
-    parts.flatMap(({ field, number, pieces }) => {
-      if (field?.message === undefined || number === undefined) return pieces;
-      const whole = inOnePiece(Buffer.concat(pieces), field.message);
-      return [varint(number * 8 + LENGTH_DELIMITED), varint(whole.length), whole];
+    parts.flatMap((part) => {
+      if (part instanceof Uint8Array) return [part];
+      const whole = inOnePiece(Buffer.concat(part.pieces), part.message);
+      return [varint(part.number * 8 + LENGTH_DELIMITED), varint(whole.length), whole];
     }),
   );
 }
 
 interface Part {
-  readonly field?: FieldType;
-  readonly number?: number;
-  readonly pieces: readonly Uint8Array[];
+  readonly message: MessageType;
+  readonly number: number;
+  readonly pieces: Uint8Array[];
 }
 
 /** Another of those of which only one is set takes the place of what was there. */
@@ -200,6 +209,9 @@ const START_GROUP = 3;
 const END_GROUP = 4;
 const FIXED32 = 5;
 const MAX_NUMBER = 2 ** 29 - 1;
+
+/** Far more messages in one field than any request may have. */
+const MAX_MESSAGES = 10_000;
 
 /** Of the fifth byte of a varint: what has more is no tag and no length. */
 const LAST_SCALE = 0x80 ** 4;

@@ -249,6 +249,26 @@ describe("a message that comes in pieces is what they are together", () => {
       { seconds: 1_700_000_000, nanos: 5_000_000 },
     ]);
   });
+
+  it("with what stands between and behind them, hundreds of them too", async () => {
+    const piece = (n: number): Uint8Array =>
+      Buffer.concat([field(4, entry(`${n}`, text("1"))), field(2, field(4, Buffer.from(`${n}`)))]);
+    const { session, messages } = await isWhole("many-pieces", ...Array.from({ length: 900 }, (_, n) => piece(n)));
+    expect(Object.keys(session?.metadata ?? {})).toHaveLength(900);
+    expect(messages.at(-1)?.content).toBe("899");
+    expect((await service.memory.getMemory({ sessionId: "many-pieces", lastN: 1_000 })).messages).toHaveLength(900);
+  });
+
+  it.each([
+    ["session_metadata", 4],
+    ["messages", 2],
+  ])("millions of them are refused at once: %s", async (name, number) => {
+    const bytes = Buffer.concat([
+      field(1, Buffer.from("millions")),
+      Buffer.alloc(MAX_REQUEST_BYTES - 100, field(number, Buffer.of())),
+    ]);
+    expect((await send(ADD_MEMORY, bytes)).failure).toMatchObject({ code: "INVALID_ARGUMENT", fields: [name] });
+  });
 });
 
 describe("metadata that is nested without end", () => {

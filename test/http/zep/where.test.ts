@@ -476,4 +476,16 @@ describe("whatever is asked", () => {
       expect((error as Error).message).toMatch(/^metadata\.where: Takes too long/);
     }
   });
+
+  const letters = Array.from({ length: 3_900 }, (_, n) => String.fromCodePoint(0x4e00 + n)).join("");
+  it.each([
+    ["sets", `$.text like_regex "[${letters}]"`, { text: "x".repeat(60_000) }],
+    [
+      "texts",
+      "$.list[*] ? ($.a < $.b)",
+      { a: "a".repeat(20_000), b: "a".repeat(20_000), list: new Array(8_000).fill(1) },
+    ],
+  ])("counts how long %s are", (_, jsonpath, metadata) => {
+    expect(() => finds(jsonpath, metadata)).toThrow(/Takes too long/);
+  });
 });

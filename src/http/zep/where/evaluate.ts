@@ -189,7 +189,14 @@ class Evaluation {
         return fitting(() => {
           const left = this.#unwrapped(predicate.left, scope);
           const right = this.#unwrapped(predicate.right, scope);
-          return this.#anyOf(left, (item) => this.#anyOf(right, (other) => compared(predicate.operator, item, other)));
+          return this.#anyOf(left, (item) =>
+            this.#anyOf(right, (other) => {
+              if (typeof item === "string" && typeof other === "string") {
+                this.#work.did((item.length + other.length) / CHARACTERS_A_STEP);
+              }
+              return compared(predicate.operator, item, other);
+            }),
+          );
         });
       case "startsWith":
         return this.#anyText(predicate.of, scope, (text) => text.startsWith(predicate.start));
@@ -237,6 +244,9 @@ class Evaluation {
     return numeric(items[0] as JsonValue);
   }
 }
+
+/** So many characters of texts are compared in the time of a step. */
+const CHARACTERS_A_STEP = 256;
 
 /** Steps that are about arrays themselves. */
 const TAKES_ARRAYS: ReadonlySet<Step["kind"]> = new Set(["anyElement", "elements", "levels"]);

@@ -2,7 +2,8 @@ import { PathFault } from "./path.js";
 
 /** A regular expression, as it was read. */
 export type Item =
-  | { readonly kind: "set"; readonly isNegated: boolean; has(code: number): boolean }
+  /** `work`: how many tests it takes to see whether a character is in it, where those are more than a few. */
+  | { readonly kind: "set"; readonly isNegated: boolean; readonly work?: number; has(code: number): boolean }
   | { readonly kind: "assert"; readonly assertion: Assertion }
   | { readonly kind: "sequence" | "either"; readonly items: readonly Item[] }
   | { readonly kind: "repeat"; readonly of: Item; readonly min: number; readonly max: number };
@@ -132,7 +133,8 @@ class Reader {
     this.#at++;
     const has = (code: number): boolean => tests.some((test) => test(code));
     // What a set leaves out is no line end, unless the dot means those, too.
-    return { kind: "set", isNegated, has: isNegated && !this.#dotAll ? (code) => code === LINE_END || has(code) : has };
+    const hasThose = isNegated && !this.#dotAll ? (code: number) => code === LINE_END || has(code) : has;
+    return { kind: "set", isNegated, work: tests.length, has: hasThose };
   }
 
   /** A character, or a class of them. */

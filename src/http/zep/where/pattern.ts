@@ -27,7 +27,7 @@ const literal = (text: string): Item => ({
 });
 
 type Instruction =
-  | { readonly kind: "set"; readonly isNegated: boolean; has(code: number): boolean; readonly next: number }
+  | (Extract<Item, { kind: "set" }> & { readonly next: number })
   | { readonly kind: "assert"; readonly assertion: Assertion; readonly next: number }
   | { readonly kind: "fork"; next: number; other: number }
   | { readonly kind: "end" };
@@ -139,7 +139,7 @@ class Run {
       // A match may begin at any character.
       for (const way of [...ways, 0]) if (this.#reach(way, codes, at, here, work)) return true;
       const code = codes[at];
-      ways = code === undefined ? [] : here.flatMap((way) => this.#past(way, code));
+      ways = code === undefined ? [] : here.flatMap((way) => this.#past(way, code, work));
     }
     return false;
   }
@@ -160,8 +160,9 @@ class Run {
     return false;
   }
 
-  #past(way: number, code: number): number[] {
+  #past(way: number, code: number, work: Work): number[] {
     const instruction = this.#instructions[way] as Extract<Instruction, { kind: "set" }>;
+    work.did((instruction.work ?? 0) / TESTS_A_STEP);
     const isIn = this.#isCaseIgnored ? cases(code).some(instruction.has) : instruction.has(code);
     return isIn !== instruction.isNegated ? [instruction.next] : [];
   }
@@ -196,6 +197,9 @@ function cases(code: number): number[] {
   const character = String.fromCodePoint(code);
   return [character, character.toLowerCase(), character.toUpperCase()].map((one) => one.codePointAt(0) as number);
 }
+
+/** To look at a character costs as much as so many tests of it. */
+const TESTS_A_STEP = 8;
 
 const WORD = /[\p{L}\p{N}_]/u;
 const LINE_END = 10;
