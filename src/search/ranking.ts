@@ -16,6 +16,8 @@ export interface Ranked {
 /** Of the one query that is answered at a time. */
 const messages = new Tally(OWN * EXACT);
 const sessions = new Tally(EXACT);
+/** Each is compared with many others. */
+let scores = new Float64Array(0);
 
 /** The messages that match best among those that may, best first. */
 export function rank(
@@ -42,16 +44,19 @@ export function rank(
 
   const scoreOf = (slot: number): number =>
     messages.scoreOf(slot) + SESSION_SHARE * sessions.scoreOf(table.session[slot] as number);
+  if (scores.length < table.slots) scores = new Float64Array(2 * table.slots);
   const best = new Best(limit, (one, other) => {
-    const difference = scoreOf(one) - scoreOf(other);
+    const difference = (scores[one] as number) - (scores[other] as number);
     return difference === 0 ? isNewer(table, one, other) : difference > 0;
   });
   const { members } = messages;
   for (let index = 0; index < members.length; index++) {
     const slot = members[index] as number;
-    if (isWanted(slot)) best.offer(slot);
+    if (!isWanted(slot)) continue;
+    scores[slot] = scoreOf(slot);
+    best.offer(slot);
   }
-  return best.sorted().map((slot) => ({ slot, score: scoreOf(slot) }));
+  return best.sorted().map((slot) => ({ slot, score: scores[slot] as number }));
 
   /**
    * Counts a term for those who say it, and less for those around them. It reads its columns without a helper, which would see too many
@@ -90,7 +95,8 @@ export function rank(
 /** The newest messages among those that are wanted, newest first. */
 export function newest(table: MessageTable, isWanted: (slot: number) => boolean, limit: number): number[] {
   const best = new Best(limit, (one, other) => isNewer(table, one, other));
-  for (let slot = 0; slot < table.slots; slot++) {
+  // The newest were mostly added last, and what comes after them is turned away at once.
+  for (let slot = table.slots - 1; slot >= 0; slot--) {
     if (at(table.session, slot) !== NONE && isWanted(slot)) best.offer(slot);
   }
   return best.sorted();
