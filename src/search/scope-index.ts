@@ -135,6 +135,18 @@ export class ScopeIndex {
     return newest(this.#table, this.#maskOf(filter), limit).map((slot) => this.#hit(slot, 0, neighbors));
   }
 
+  /** The messages that a filter lets through, in no order. */
+  *wanted(filter: Filter): Generator<Pick<Hit, "session" | "sequence">, undefined, undefined> {
+    const isWanted = this.#maskOf(filter);
+    const { session, sequence, sessions, slots } = this.#table;
+    for (let slot = 0; slot < slots; slot++) {
+      const number = at(session, slot);
+      if (number === NONE || !isWanted(slot)) continue;
+      yield { session: sessions[number]?.key ?? "", sequence: at(sequence, slot) };
+    }
+    return undefined;
+  }
+
   /** Until it is done no search sees anything of it. */
   *#put(message: SearchableMessage, terms: TermCounts): Generator<void, void, undefined> {
     const slot = this.#table.takeSlot();

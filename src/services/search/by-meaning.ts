@@ -106,9 +106,8 @@ function maskOf({ index }: Look, filter: Filter): (message: Scored) => boolean {
   const isEmpty =
     roleTypes.length === 0 && terms.length === 0 && createdAfter === undefined && createdBefore === undefined;
   if (isEmpty) return () => true;
-  const wanted = new Set(
-    index.newest({ filter, limit: index.messageCount }).map(({ session, sequence }) => placeOf(session, sequence)),
-  );
+  const wanted = new Set<string>();
+  for (const { session, sequence } of index.wanted(filter)) wanted.add(placeOf(session, sequence));
   return ({ session, sequence }) => wanted.has(placeOf(session, sequence));
 }
 
@@ -123,6 +122,8 @@ async function* vectorsOf(
   let some: ScopeSession[] = [];
   let messages = 0;
   for (const session of sessions.values()) {
+    // There may be any number of them, and a query has a branch for each.
+    if (session.messageCount === 0) continue;
     if (session.messageCount > VECTORS_AT_ONCE) {
       for (let after = 0; ; ) {
         const { documents } = await moment.vectorsBehind(session, after, VECTORS_AT_ONCE, model);
