@@ -146,8 +146,8 @@ export const ErrorReason = {
    */
   ERROR_REASON_UNIMPLEMENTED: 26,
   /**
-   * ERROR_REASON_SCOPE_TOO_LARGE - The scope of a search has more messages than the service keeps an index of. Nothing was read: search in one session instead of
-   * all of a user's. Status RESOURCE_EXHAUSTED, metadata {"user_id": "u1", "messages": "250000", "max_messages": "200000"}, or with
+   * ERROR_REASON_SCOPE_TOO_LARGE - The scope of a search has more to search in than the service keeps an index of: search in one session instead of all of a
+   * user's. Status RESOURCE_EXHAUSTED, metadata {"user_id": "u1", "messages": "250000", "max_messages": "200000"}, or with
    * "session_id".
    */
   ERROR_REASON_SCOPE_TOO_LARGE: 27,

@@ -2195,9 +2195,9 @@ export const MemoryServiceService = {
   },
   /**
    * GetMemory returns the newest part of a session's memory: what a prompt needs. A missing or soft-deleted session has
-   * an empty memory, and nothing is set. The answer is never larger than `max_bytes`, by default the 4 MiB that gRPC clients
-   * take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set. The others ListMessages
-   * streams.
+   * an empty memory, and nothing is set. With its messages the answer is never larger than `max_bytes`, by default the 4 MiB that
+   * gRPC clients take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set; ListMessages streams
+   * the others. The session and the summary always come.
    */
   getMemory: {
     path: "/sessions.v1.MemoryService/GetMemory" as const,
@@ -2301,7 +2301,8 @@ export const MemoryServiceService = {
    * (EMBEDDINGS_UNAVAILABLE).
    *
    * A missing or soft-deleted session or user has nothing to be found. A scope of more messages than the service keeps an index of
-   * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE) before it is read: search in one session instead of all of the user's.
+   * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE), before it is read when their number tells, else while it is: search in one session instead
+   * of all of the user's.
    */
   searchMemory: {
     path: "/sessions.v1.MemoryService/SearchMemory" as const,
@@ -2335,9 +2336,9 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
   addMemory: handleUnaryCall<AddMemoryRequest, AddMemoryResponse>;
   /**
    * GetMemory returns the newest part of a session's memory: what a prompt needs. A missing or soft-deleted session has
-   * an empty memory, and nothing is set. The answer is never larger than `max_bytes`, by default the 4 MiB that gRPC clients
-   * take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set. The others ListMessages
-   * streams.
+   * an empty memory, and nothing is set. With its messages the answer is never larger than `max_bytes`, by default the 4 MiB that
+   * gRPC clients take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set; ListMessages streams
+   * the others. The session and the summary always come.
    */
   getMemory: handleUnaryCall<GetMemoryRequest, GetMemoryResponse>;
   /**
@@ -2382,7 +2383,8 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    * (EMBEDDINGS_UNAVAILABLE).
    *
    * A missing or soft-deleted session or user has nothing to be found. A scope of more messages than the service keeps an index of
-   * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE) before it is read: search in one session instead of all of the user's.
+   * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE), before it is read when their number tells, else while it is: search in one session instead
+   * of all of the user's.
    */
   searchMemory: handleUnaryCall<SearchMemoryRequest, SearchMemoryResponse>;
 }
@@ -2421,9 +2423,9 @@ export interface MemoryServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * GetMemory returns the newest part of a session's memory: what a prompt needs. A missing or soft-deleted session has
-   * an empty memory, and nothing is set. The answer is never larger than `max_bytes`, by default the 4 MiB that gRPC clients
-   * take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set. The others ListMessages
-   * streams.
+   * an empty memory, and nothing is set. With its messages the answer is never larger than `max_bytes`, by default the 4 MiB that
+   * gRPC clients take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set; ListMessages streams
+   * the others. The session and the summary always come.
    */
   getMemory(
     request: GetMemoryRequest,
@@ -2560,7 +2562,8 @@ export interface MemoryServiceClient extends Client {
    * (EMBEDDINGS_UNAVAILABLE).
    *
    * A missing or soft-deleted session or user has nothing to be found. A scope of more messages than the service keeps an index of
-   * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE) before it is read: search in one session instead of all of the user's.
+   * is RESOURCE_EXHAUSTED (SCOPE_TOO_LARGE), before it is read when their number tells, else while it is: search in one session instead
+   * of all of the user's.
    */
   searchMemory(
     request: SearchMemoryRequest,
