@@ -113,7 +113,8 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
   });
 
   it("covers every proto file of the API", async () => {
-    const files = readdirSync("proto/sessions/v1").map((name) => `sessions/v1/${name}`);
+    const protos = readdirSync("proto/sessions/v1").filter((name) => name.endsWith(".proto"));
+    const files = protos.map((name) => `sessions/v1/${name}`);
     for (const file of files) {
       const names = (await reflection.files({ file })).map(({ name }) => name);
       expect(names).toContain(file);
