@@ -50,6 +50,8 @@ function isInPieces(bytes: Uint8Array, start: number, end: number, type: Message
         : fault;
     }
   }
+  // The decoder would go on behind the end of a message within another, and take what follows for a part of it.
+  if (start > 0 && at.tag !== end) throw new WireFault("", "a field is cut off");
   return found;
 }
 

@@ -1,7 +1,7 @@
 import { BSON, type ClientSession, type Document, type Filter } from "mongodb";
 import type { EmbeddedRecord, MessageRecord, SessionRecord, VectorRecord } from "../domain/records.js";
 import type { Database } from "./database.js";
-import { isWorthAnotherRead } from "./driver-errors.js";
+import { isWorthAnotherRead, translated } from "./driver-errors.js";
 
 /**
  * A record as its bytes came from the database: texts are their UTF-8, times are milliseconds since 1970. Most of what is
@@ -110,6 +110,13 @@ export async function findRaw<Name extends RawName>(
   const documents = (cursor.firstBatch as Buffer[]).map((document) => new RawDocument<RawRecords[Name]>(document));
   const bytes = documents.reduce((sum, { size }) => sum + size, 0);
   return { documents, bytes, mayBeCut: bytes > CUT_BYTES };
+}
+
+/** The same, for whoever hands on what it throws as it is. */
+export function readRaw<Name extends RawName>(
+  ...query: Parameters<typeof findRaw<Name>>
+): Promise<RawBatch<RawRecords[Name]>> {
+  return translated(() => findRaw(...query));
 }
 
 /** Not `raw`, which makes bytes of what an error tells of the server, too: the driver keeps that, and fails on it later. */

@@ -4,7 +4,7 @@ import type { MessageRecord, SessionRecord } from "../domain/records.js";
 import { boundedForAll, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
 import { LIVE, type MemoryKey } from "./messages.js";
-import { findRaw, type Raw, type RawBatch } from "./raw.js";
+import { type Raw, type RawBatch, readRaw } from "./raw.js";
 import { isVisible } from "./sessions.js";
 import { type VectorReads, vectorReadsIn } from "./vector-reads.js";
 
@@ -98,7 +98,7 @@ function momentIn(database: Database, session: ClientSession, bound: () => { max
     ...vectorReadsIn(database, options),
     async sessions(scope) {
       const filter = "user" in scope ? { user: scope.user, deleted: false } : { _id: scope.session, deleted: false };
-      const found = await findRaw(database, "sessions", { filter, projection: SESSION_STATE }, options());
+      const found = await readRaw(database, "sessions", { filter, projection: SESSION_STATE }, options());
       return found.mayBeCut
         ? undefined
         : found.documents
@@ -112,19 +112,19 @@ function momentIn(database: Database, session: ClientSession, bound: () => { max
         ...LIVE,
       };
       const sort = { session: 1, epoch: 1, sequence: 1 } as const;
-      return findRaw(database, "messages", { filter, sort, projection: SEARCHABLE }, options());
+      return readRaw(database, "messages", { filter, sort, projection: SEARCHABLE }, options());
     },
     async states(memory, upTo) {
       const filter = { ...keyOf(memory), sequence: { $lte: upTo }, ...LIVE };
       const query = { filter, sort: { sequence: 1 } as const, projection: { _id: 0, sequence: 1, version: 1 } };
-      const { documents } = await findRaw(database, "messages", query, options());
+      const { documents } = await readRaw(database, "messages", query, options());
       return documents.map((document) => ({ version: 0, ...document.pick("sequence", "version") }));
     },
     async messages(places) {
-      return findRaw(database, "messages", { filter: at(places) }, options());
+      return readRaw(database, "messages", { filter: at(places) }, options());
     },
     async metadata(places) {
-      return findRaw(database, "messages", { filter: at(places), projection: METADATA }, options());
+      return readRaw(database, "messages", { filter: at(places), projection: METADATA }, options());
     },
   };
 }

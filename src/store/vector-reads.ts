@@ -1,7 +1,7 @@
 import type { EmbeddedRecord, VectorRecord } from "../domain/records.js";
 import type { Database } from "./database.js";
 import { LIVE, type MemoryKey } from "./messages.js";
-import { findRaw, type Raw, type RawBatch } from "./raw.js";
+import { type Raw, type RawBatch, readRaw } from "./raw.js";
 
 /** Reads of what is known of the meaning of messages, as part of a moment: whatever is there is of a message that lives then. */
 export interface VectorReads {
@@ -22,10 +22,10 @@ export interface VectorReads {
 
 const COMPARED = { _id: 0, session: 1, sequence: 1, vector: 1 } as const;
 
-export function vectorReadsIn(database: Database, options: () => Parameters<typeof findRaw>[3]): VectorReads {
+export function vectorReadsIn(database: Database, options: () => Parameters<typeof readRaw>[3]): VectorReads {
   return {
     async embedded(sessions) {
-      const { documents } = await findRaw(database, "embedded", { filter: { _id: { $in: [...sessions] } } }, options());
+      const { documents } = await readRaw(database, "embedded", { filter: { _id: { $in: [...sessions] } } }, options());
       return new Map(documents.map((document) => document.fields()).map((row) => [row._id.toString(), row] as const));
     },
     vectorsAt(places, model) {
@@ -35,23 +35,23 @@ export function vectorReadsIn(database: Database, options: () => Parameters<type
         model,
         sequence: { $in: [...sequences] },
       }));
-      return findRaw(database, "vectors", { filter: { $or: each }, projection: COMPARED }, options());
+      return readRaw(database, "vectors", { filter: { $or: each }, projection: COMPARED }, options());
     },
     vectorsOf(memories, model) {
       const each = memories.map(({ session, epoch }) => ({ session, epoch, model }));
-      return findRaw(database, "vectors", { filter: { $or: each }, projection: COMPARED }, options());
+      return readRaw(database, "vectors", { filter: { $or: each }, projection: COMPARED }, options());
     },
     vectorsBehind({ session, epoch }, after, limit, model) {
       const filter = { session, epoch, model, sequence: { $gt: after } };
       const query = { filter, sort: { sequence: 1 } as const, limit, projection: COMPARED };
-      return findRaw(database, "vectors", query, options());
+      return readRaw(database, "vectors", query, options());
     },
     async around({ session, epoch }, sequence, count) {
       const next = async (range: object, direction: 1 | -1): Promise<number[]> => {
         const filter = { session, epoch, sequence: range, ...LIVE };
         const sort = { sequence: direction };
         const projection = { _id: 0, sequence: 1 };
-        const { documents } = await findRaw(
+        const { documents } = await readRaw(
           database,
           "messages",
           { filter, sort, limit: count, projection },

@@ -110,6 +110,16 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
       return { sessionId, messageId: `${messageId}-0` };
     case "setSummary":
       return { sessionId, content: "so far", recentMessageId: `${messageId}-0`, metadata, tokenCount: 3 };
+    case "searchMemory":
+      return {
+        text: random.pick(["", "hello", "hello 2"]),
+        metadata: { topic: "travel" },
+        ...(random.chance(0.5) ? { sessionId } : { userId }),
+        roleTypes: random.chance(0.3) ? [random.below(6)] : [],
+        createdAfter: random.chance(0.3) ? { seconds: 1_600_000_000, nanos: 1 } : undefined,
+        limit,
+        neighbors: random.below(4),
+      };
     case "createUser":
     case "updateUser":
       return { userId, email: "ann@example.org", firstName: "Ann", lastName: "B", metadata, metadataMode, etag };
