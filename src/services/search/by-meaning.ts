@@ -4,7 +4,7 @@ import { similarity } from "../../embeddings/vectors.js";
 import type { Filter, Hit } from "../../search/message.js";
 import type { RawBatch, RawDocument } from "../../store/raw.js";
 import type { ScopeSession } from "../../store/scope-reads.js";
-import { placeOf } from "./hits.js";
+import { placeOf, placesOf } from "./hits.js";
 import type { Look } from "./scopes.js";
 
 /** What is looked for, as the vectors of a model have it. */
@@ -45,18 +45,16 @@ export async function rankByBoth(at: Look, text: string, meaning: Meaning, wante
 
 /** Of those that have a vector, by their places. */
 async function similaritiesOf(
-  { moment, sessions }: Look,
+  at: Look,
   hits: readonly Hit[],
   { model, direction }: Meaning,
 ): Promise<ReadonlyMap<string, number>> {
-  const sequences = new Map<ScopeSession, number[]>();
-  for (const { session, sequence } of hits) {
-    const memory = sessions.get(session);
-    if (memory) sequences.set(memory, [...(sequences.get(memory) ?? []), sequence]);
-  }
-  if (!direction || sequences.size === 0) return new Map();
-  const places = [...sequences].map(([memory, sequences]) => ({ memory, sequences }));
-  const { documents } = await moment.vectorsAt(places, model);
+  const places = placesOf(
+    at,
+    hits.map(({ session, sequence }) => ({ session, sequences: [sequence] })),
+  );
+  if (!direction || places.length === 0) return new Map();
+  const { documents } = await at.moment.vectorsAt(places, model);
   const scored = documents.map((document) => scoredBy(document, direction));
   return new Map(scored.flatMap((one) => (one ? [[placeOf(one.session, one.sequence), one.score] as const] : [])));
 }

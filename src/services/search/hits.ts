@@ -121,7 +121,7 @@ async function read(at: Look, wanted: readonly Wanted[]): Promise<ReadonlyMap<st
 }
 
 /** Of each session once, with all that is wanted of it: a query has one branch for each. */
-function placesOf({ sessions }: Look, wanted: readonly Wanted[]): Place[] {
+export function placesOf({ sessions }: Look, wanted: readonly Wanted[]): Place[] {
   const bySession = new Map<ScopeSession, number[]>();
   for (const { session, sequences } of wanted) {
     const memory = sessions.get(session);
