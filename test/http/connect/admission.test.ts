@@ -31,6 +31,12 @@ function begin(url: string, path: string, bytes: number, headers: Record<string,
   return request;
 }
 
+/** How much room requests take, as the service tells it. */
+async function requestBytesIn(url: string): Promise<number> {
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  return Number(/^sessions_request_in_flight_bytes (\S+)$/m.exec(metrics)?.[1]);
+}
+
 async function answerTo(request: ClientRequest): Promise<{ status: number; reason: string; message: string }> {
   const [response] = (await once(request, "response")) as [IncomingMessage];
   const { message, details } = JSON.parse(Buffer.concat(await response.toArray()).toString());
@@ -202,6 +208,8 @@ describe("what a process takes on is shared by both doors", () => {
       request.write("x".repeat(7 * MIB));
       return request;
     });
+    // Not before all of both is in: another call beside them could take the room that the rest of them needs.
+    await eventually("both have arrived", async () => (await requestBytesIn(service.url)) >= 14 * MIB);
     const messages = [1, 2, 3].map(() => ({ content: "x".repeat(MIB) }));
     // Refused either way, for this or for that.
     const add = () => failure(service.memory.addMemory({ sessionId: " ", messages }));
