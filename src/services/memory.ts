@@ -1,25 +1,26 @@
-import { randomUUID } from "node:crypto";
 import type * as api from "../../gen/sessions/v1/memory_service.js";
-import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
+import { MetadataMode } from "../../gen/sessions/v1/resources.js";
+import { append } from "../domain/append.js";
 import type { Call } from "../domain/call.js";
 import { decodeCursor, encodeCursor, isSequencePosition } from "../domain/cursor.js";
 import type { Encoded } from "../domain/encoded.js";
 import { invalidCursor, messageNotFound, sessionNotFound } from "../domain/errors.js";
 import { keyOf } from "../domain/keys.js";
-import { MAX_LAST_N, MAX_MEMORY_BYTES, MAX_MESSAGES_PER_CALL, USUAL_RESPONSE_BYTES } from "../domain/limits.js";
-import { append, deleteMessage, type NewMessage, setSummary, updateMessage } from "../domain/memory.js";
-import { derivedId, newId } from "../domain/new-id.js";
+import { MAX_LAST_N, MAX_MEMORY_BYTES, USUAL_RESPONSE_BYTES } from "../domain/limits.js";
+import { deleteMessage, setSummary, updateMessage } from "../domain/memory.js";
+import { newId } from "../domain/new-id.js";
 import type { MessageRecord } from "../domain/records.js";
 import { clearMemory } from "../domain/session.js";
-import type { Cost, GroupCommit } from "../store/group-commit.js";
+import type { GroupCommit } from "../store/group-commit.js";
 import type { MemoryReader } from "../store/memory.js";
 import { type MessageReader, memoryOf } from "../store/messages.js";
 import type { RawDocument } from "../store/raw.js";
 import type { SessionReader } from "../store/sessions.js";
-import { type Checks, createChecks, millisecondsOf } from "./checks.js";
+import { createChecks } from "./checks.js";
 import { metadataUpdate, storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
 import { encodeGetMemory, encodeListMessages, encodeRestOfMemory, messageBytes, TRUNCATED_BYTES } from "./encode.js";
-import { inChunks, utf8Bytes } from "./listing.js";
+import { inChunks } from "./listing.js";
+import { checkAddMemory, costOf, toNewMessages } from "./new-messages.js";
 import type { Purger } from "./purger.js";
 import { newSession } from "./session.js";
 
@@ -219,71 +220,4 @@ function checkIds(sessionId: string, messageId: string): void {
   checks.id("session_id", sessionId);
   checks.id("message_id", messageId);
   checks.done();
-}
-
-function checkAddMemory(request: api.AddMemoryRequest, now: Date): void {
-  const checks = createChecks();
-  checks.id("session_id", request.sessionId);
-  checks.optionalId("user_id", request.userId);
-  checks.metadata("session_metadata", request.sessionMetadata);
-  checks.count("expected_last_sequence", request.expectedLastSequence);
-  checks.size("messages", request.messages.length, { min: 0, max: MAX_MESSAGES_PER_CALL });
-  const seen = new Set<string>();
-  for (const [index, message] of request.messages.slice(0, MAX_MESSAGES_PER_CALL).entries()) {
-    checkMessage(checks, `messages[${index}]`, message, now);
-    if (message.messageId === undefined) continue;
-    if (seen.has(message.messageId)) {
-      checks.fail(`messages[${index}].message_id`, "Comes twice in this call: give each message an id of its own.");
-    }
-    seen.add(message.messageId);
-  }
-  checks.done();
-}
-
-function checkMessage(checks: Checks, path: string, message: api.NewMessage, now: Date): void {
-  checks.optionalId(`${path}.message_id`, message.messageId);
-  checks.text(`${path}.role`, message.role);
-  checks.oneOf(`${path}.role_type`, message.roleType, RoleType);
-  checks.content(`${path}.content`, message.content);
-  checks.payload(`${path}.payload`, message.payload);
-  checks.text(`${path}.payload_type`, message.payloadType);
-  checks.metadata(`${path}.metadata`, message.metadata);
-  checks.count(`${path}.token_count`, message.tokenCount);
-  checks.time(`${path}.create_time`, message.createTime, now);
-}
-
-/**
- * Messages without an id get a random one, or, when another message of the call has one, an id that follows from it: so the
- * whole call is known again when it is repeated.
- */
-function toNewMessages(messages: readonly api.NewMessage[]): NewMessage[] {
-  const known = messages.find(({ messageId }) => messageId !== undefined)?.messageId;
-  return messages.map((message, index) =>
-    toNewMessage(message, known === undefined ? randomUUID() : derivedId(known, index)),
-  );
-}
-
-function toNewMessage(message: api.NewMessage, ownId: string): NewMessage {
-  return {
-    messageId: message.messageId ?? ownId,
-    role: message.role,
-    roleType: message.roleType,
-    content: message.content,
-    payload: message.payload.length > 0 ? message.payload : undefined,
-    payloadType: message.payloadType || undefined,
-    metadata: storedMetadata(message.metadata),
-    tokenCount: message.tokenCount,
-    createTime: message.createTime && new Date(millisecondsOf(message.createTime)),
-  };
-}
-
-function costOf(messages: readonly NewMessage[]): Cost {
-  return { messages: messages.length, bytes: messages.reduce((sum, message) => sum + bytesOf(message), 0) };
-}
-
-/** A message in a transaction, without its texts and bytes. */
-const MESSAGE_BYTES = 200;
-
-function bytesOf({ content, role, payloadType, payload, metadata }: NewMessage): number {
-  return MESSAGE_BYTES + utf8Bytes(content, role, payloadType) + (payload?.length ?? 0) + (metadata?.length ?? 0);
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { append } from "../../src/domain/append.js";
 import type { SessionState } from "../../src/domain/decision.js";
-import { append } from "../../src/domain/memory.js";
 import type { MessageRecord, SessionRecord } from "../../src/domain/records.js";
 import { encodeMessages } from "../../src/services/encode.js";
 import { type KnownMemory, newest, sizeOf } from "../../src/store/known/memory.js";
