@@ -3,7 +3,7 @@ import type { JsonObject, SessionOrder } from "../client/index.js";
 import type { Context } from "./context.js";
 import { jsonLine, jsonOfSession } from "./json.js";
 import { sessionsTable } from "./tables.js";
-import { jsonObject, MAX_INT32, wholeNumber } from "./values.js";
+import { jsonObject, MAX_INT32, timeAgo, wholeNumber } from "./values.js";
 
 const ORDERS: Readonly<Record<string, SessionOrder>> = {
   created: "createTime",
@@ -15,6 +15,8 @@ const ORDERS: Readonly<Record<string, SessionOrder>> = {
 const BLOCK = 1000;
 
 const DETAILS = `
+<when> is a time such as 2030-01-31T12:00:00Z, or how long ago, such as 90d. Sessions without memory have no last message.
+
 Metadata contains the object of --metadata when it has each of its keys, nested, with an equal value, and where it has an
 array each of the array's elements, in any order: '{"tags": ["b"]}' finds {"tags": ["a", "b"]}, '{"tags": "b"}' does not.
 `;
@@ -22,6 +24,8 @@ array each of the array's elements, in any order: '{"tags": ["b"]}' finds {"tags
 interface Options {
   user?: string;
   metadata?: JsonObject;
+  lastMessageAfter?: Date;
+  lastMessageBefore?: Date;
   limit: number;
   order: keyof typeof ORDERS;
   descending?: boolean;
@@ -35,6 +39,8 @@ export function addList(program: Command, context: Context): void {
     .description("list sessions")
     .option("--user <id>", "only the sessions of this user")
     .option("--metadata <json>", "only sessions whose metadata contains this object", jsonObject)
+    .option("--last-message-after <when>", "only sessions whose last message is newer than that", timeAgo)
+    .option("--last-message-before <when>", "only sessions whose last message is older than that", timeAgo)
     .option("--limit <n>", "how many at most; 0: all", wholeNumber(0, MAX_INT32), 0)
     .addOption(new Option("--order <by>", "the order").choices(Object.keys(ORDERS)).default("created"))
     .option("--descending", "the newest first")
@@ -46,6 +52,8 @@ export function addList(program: Command, context: Context): void {
         {
           userId: options.user,
           metadata: options.metadata,
+          lastMessageAfter: options.lastMessageAfter,
+          lastMessageBefore: options.lastMessageBefore,
           limit: options.limit,
           chunkSize: BLOCK,
           order: ORDERS[options.order],

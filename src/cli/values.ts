@@ -16,9 +16,13 @@ export function durationMs(text: string): number {
 /** With its zone: what a time without one means differs from machine to machine. */
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
 
-export function timeAhead(text: string): Date {
+export const timeAhead = (text: string): Date => timeOrAway(text, 1);
+
+export const timeAgo = (text: string): Date => timeOrAway(text, -1);
+
+function timeOrAway(text: string, direction: 1 | -1): Date {
   const date = DURATION.test(text)
-    ? new Date(Date.now() + durationMs(text))
+    ? new Date(Date.now() + direction * durationMs(text))
     : new Date(TIME.test(text) ? text : Number.NaN);
   if (Number.isNaN(date.getTime())) {
     throw new InvalidArgumentError("A time such as 2030-01-31T12:00:00Z, or a duration such as 90d.");

@@ -94,6 +94,10 @@ export interface ListSessionsRequest extends ListingRequest {
   readonly createdAfter?: Date;
   /** Only sessions created before this time, itself excluded. */
   readonly createdBefore?: Date;
+  /** Only sessions whose `lastMessageTime` is after this time, itself excluded. One that has none never matches, here and below. */
+  readonly lastMessageAfter?: Date;
+  /** Only sessions whose `lastMessageTime` is before this time, itself excluded. */
+  readonly lastMessageBefore?: Date;
   /** Default `createTime`: the only order under which each session that lives throughout comes exactly once. */
   readonly order?: SessionOrder;
   /** Whether the newest come first. */

@@ -54,6 +54,8 @@ export function sessionCalls(transport: Transport): SessionCalls {
             ...request,
             createdAfter: wireTime("created_after", request.createdAfter),
             createdBefore: wireTime("created_before", request.createdBefore),
+            lastMessageAfter: wireTime("last_message_after", request.lastMessageAfter),
+            lastMessageBefore: wireTime("last_message_before", request.lastMessageBefore),
             order: wireOrder(request.order),
           }),
         itemsOf: ({ sessions }) => sessions.map(toSession),

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import { MetadataMode } from "../../gen/sessions/v1/resources.js";
 import type * as api from "../../gen/sessions/v1/session_service.js";
 import { SessionOrder } from "../../gen/sessions/v1/session_service.js";
@@ -156,14 +157,16 @@ export function createSessionService({ changes, sessions, users, purger, restore
       request: api.ListSessionsRequest,
       call: Call,
     ): AsyncGenerator<Encoded<api.ListSessionsResponse>> {
-      const { userId, metadata = {}, createdAfter, createdBefore, order, descending, showDeleted } = request;
+      const { userId, metadata = {}, order, descending, showDeleted } = request;
       const checks = createChecks();
       checks.count("limit", request.limit);
       checks.count("chunk_size", request.chunkSize);
       checks.optionalId("user_id", userId);
       checks.metadata("metadata", metadata);
-      checks.time("created_after", createdAfter);
-      checks.time("created_before", createdBefore);
+      checks.time("created_after", request.createdAfter);
+      checks.time("created_before", request.createdBefore);
+      checks.time("last_message_after", request.lastMessageAfter);
+      checks.time("last_message_before", request.lastMessageBefore);
       checks.oneOf("order", order, SessionOrder);
       checks.done();
 
@@ -171,10 +174,10 @@ export function createSessionService({ changes, sessions, users, purger, restore
         project: call.project,
         user: userId === undefined ? call.user : keyOf(call.project, userId),
         terms: filterTerms(call.project, metadata),
-        createdAfter: createdAfter && new Date(millisecondsOf(createdAfter)),
-        // Stored times are whole milliseconds, so what is before a part of one includes that one.
-        createdBefore:
-          createdBefore && new Date(millisecondsOf({ ...createdBefore, nanos: createdBefore.nanos + 999_999 })),
+        createdAfter: lastAt(request.createdAfter),
+        createdBefore: firstFrom(request.createdBefore),
+        lastMessageAfter: lastAt(request.lastMessageAfter),
+        lastMessageBefore: firstFrom(request.lastMessageBefore),
         order: ORDERS[order],
         descending,
         showDeleted,
@@ -232,6 +235,13 @@ function stored(
   const bytes = storedMetadata(metadata);
   return { metadata: bytes, terms: bytes && indexTerms(project, metadata) };
 }
+
+/** Stored times are whole milliseconds: those after a part of one are those after the whole of it that has begun. */
+const lastAt = (time: Timestamp | undefined): Date | undefined => time && new Date(millisecondsOf(time));
+
+/** And those before a part of one are those before the next. */
+const firstFrom = (time: Timestamp | undefined): Date | undefined =>
+  time && new Date(millisecondsOf({ ...time, nanos: time.nanos + 999_999 }));
 
 function checkSessionId(sessionId: string): void {
   const checks = createChecks();

@@ -1,7 +1,7 @@
 import type { Filter } from "mongodb";
 import type { Call } from "../domain/call.js";
 import { ANY_TERM } from "../domain/metadata-terms.js";
-import type { SessionRecord } from "../domain/records.js";
+import { NO_TIME, type SessionRecord } from "../domain/records.js";
 import { bounded, type Database } from "./database.js";
 import { translated } from "./driver-errors.js";
 import { createKeyRead } from "./key-reads.js";
@@ -36,6 +36,9 @@ export interface SessionListing {
   readonly terms: readonly string[];
   readonly createdAfter: Date | undefined;
   readonly createdBefore: Date | undefined;
+  /** What has no memory, and what is deleted, has no last message. */
+  readonly lastMessageAfter: Date | undefined;
+  readonly lastMessageBefore: Date | undefined;
   readonly order: SessionOrder;
   readonly descending: boolean;
   readonly showDeleted: boolean;
@@ -104,16 +107,20 @@ async function readMany(
 }
 
 function filterOf(listing: SessionListing, after: readonly [number, string] | undefined): Filter<SessionRecord> {
-  const { createdAfter, createdBefore } = listing;
+  const { createdAfter, createdBefore, lastMessageAfter, lastMessageBefore } = listing;
+  const hasMessages = lastMessageAfter !== undefined || lastMessageBefore !== undefined;
+  const showDeleted = listing.showDeleted && !hasMessages;
   return {
     // A user's key carries the project.
     ...(listing.user === undefined ? { project: listing.project } : { user: listing.user }),
-    deleted: listing.showDeleted ? { $in: [false, true] } : false,
-    ...(listing.showDeleted && { purging: { $exists: false } }),
+    deleted: showDeleted ? { $in: [false, true] } : false,
+    ...(showDeleted && { purging: { $exists: false } }),
     $and: [
       ...listing.terms.map((term) => ({ terms: { $in: [term, ANY_TERM] } })),
       ...(createdAfter ? [{ createTime: { $gt: createdAfter } }] : []),
       ...(createdBefore ? [{ createTime: { $lt: createdBefore } }] : []),
+      ...(hasMessages ? [{ lastMessageTime: { $gt: lastMessageAfter ?? NO_TIME } }] : []),
+      ...(lastMessageBefore ? [{ lastMessageTime: { $lt: lastMessageBefore } }] : []),
       ...(after ? [afterTime(listing.order, after, listing.descending)] : []),
       {},
     ],

@@ -42,6 +42,11 @@ test("list", async () => {
   expect(await ids("--metadata", '{"tags": "b"}')).toEqual([]);
   expect(await ids("--descending", "--limit", "1")).toEqual(["list-2"]);
   expect(await ids("--order", "last-message", "--descending")).toEqual(["list-1", "list-2"]);
+  expect(await ids("--last-message-after", "1h")).toEqual(["list-1"]);
+  expect(await ids("--last-message-before", "1h")).toEqual([]);
+  expect(
+    await ids("--last-message-before", "2100-01-31T12:00:00Z", "--last-message-after", "2024-05-01T10:00Z"),
+  ).toEqual(["list-1"]);
   await service.sessions.deleteSession({ sessionId: "list-2" });
   expect(await ids()).toEqual(["list-1"]);
   expect(await ids("--deleted")).toEqual(["list-1", "list-2"]);
@@ -128,6 +133,7 @@ test("mistakes of the command line end with 2, in one line", async () => {
   for (const args of [
     ["nonsense"],
     ["list", "--limit", "many"],
+    ["list", "--last-message-after", "yesterday"],
     ["list", "--metadata", "[]"],
     ["list", "--order", "size"],
     ["list", "--user", " "],

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { JsonObject, RoleType, SessionOrder } from "../../src/client/index.js";
+import type { JsonObject, ListSessionsRequest, RoleType } from "../../src/client/index.js";
 import { startService, type TestService } from "../support/service.js";
 import { clientTo, collect, failure } from "./support.js";
 
@@ -191,8 +191,8 @@ test("sessions are listed by user, metadata, time and order", async () => {
   }
   const first = await client.getSession({ sessionId: "order-1" });
   await client.updateSession({ sessionId: "order-1", metadata: {} });
-  const ids = async (request: { order?: SessionOrder; descending?: boolean; createdAfter?: Date; odd?: boolean }) => {
-    const { odd, ...rest } = request;
+  type Narrowed = Omit<ListSessionsRequest, "metadata"> & { readonly odd?: boolean };
+  const ids = async ({ odd, ...rest }: Narrowed) => {
     const metadata = { list: { of: "order" }, ...(odd !== undefined && { odd }) };
     return (await collect(client.listSessions({ ...rest, metadata }))).map(({ sessionId }) => sessionId);
   };
@@ -200,6 +200,10 @@ test("sessions are listed by user, metadata, time and order", async () => {
   expect(await ids({ descending: true, odd: true })).toEqual(["order-3", "order-1"]);
   expect(await ids({ order: "updateTime" })).toEqual(["order-2", "order-3", "order-1"]);
   expect(await ids({ createdAfter: first.createTime })).not.toContain("order-1");
+  const createTime = new Date("2024-05-01T10:00:00Z");
+  await client.addMemory({ sessionId: "order-2", messages: [{ content: "x", createTime }] });
+  expect(await ids({ lastMessageAfter: new Date(createTime.getTime() - 1) })).toEqual(["order-2"]);
+  expect(await ids({ lastMessageBefore: createTime })).toEqual([]);
 });
 
 test("what was soft-deleted is counted and purged", async () => {

@@ -12,7 +12,12 @@ beforeAll(async () => {
   [userId, sessionId] = [newId("user"), newId()];
   for (const id of [userId, newId("user")]) await service.users.createUser({ userId: id });
   await service.memory.addMemory({ sessionId, userId, sessionMetadata: { a: 1, b: [2] }, messages: texts("a", "b") });
-  await service.sessions.createSession({ sessionId: newId(), userId, metadata: { a: 1, b: [2] } });
+  await service.memory.addMemory({
+    sessionId: newId(),
+    userId,
+    sessionMetadata: { a: 1, b: [2] },
+    messages: texts("c"),
+  });
   cursors = {
     sessions: (await service.sessions.listSessions({ ...FILTERS, userId, limit: 1 })).at(-1)?.nextCursor as string,
     messages: (await service.memory.listMessages({ sessionId, limit: 1 })).at(-1)?.nextCursor as string,
@@ -25,6 +30,8 @@ const FILTERS = {
   metadata: { a: 1, b: [2] },
   createdAfter: { seconds: 5, nanos: 0 },
   createdBefore: { seconds: 4_000_000_000, nanos: 0 },
+  lastMessageAfter: { seconds: 5, nanos: 0 },
+  lastMessageBefore: { seconds: 4_000_000_000, nanos: 0 },
   order: 1 as const,
   descending: false,
   showDeleted: false,
@@ -53,6 +60,10 @@ test("a cursor does not fit when any filter or the order has changed", async () 
     { createdAfter: { seconds: 6, nanos: 0 } },
     { createdBefore: undefined },
     { createdBefore: { seconds: 4_000_000_001, nanos: 0 } },
+    { lastMessageAfter: undefined },
+    { lastMessageAfter: { seconds: 6, nanos: 0 } },
+    { lastMessageBefore: undefined },
+    { lastMessageBefore: { seconds: 4_000_000_001, nanos: 0 } },
     { order: 2 },
     { order: 3 },
     { descending: true },

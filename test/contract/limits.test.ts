@@ -203,7 +203,8 @@ test("a listing takes any valid time, and refuses others", async () => {
     { seconds: YEAR_10000, nanos: 0 },
     { seconds: 0, nanos: -1 },
   ]) {
-    const call = service.sessions.listSessions({ createdAfter: time, createdBefore: time });
-    expect(await refusal(call)).toEqual(invalid("created_after", "created_before"));
+    const times = { createdAfter: time, createdBefore: time, lastMessageAfter: time, lastMessageBefore: time };
+    const fields = ["created_after", "created_before", "last_message_after", "last_message_before"];
+    expect(await refusal(service.sessions.listSessions(times))).toEqual(invalid(...fields));
   }
 });

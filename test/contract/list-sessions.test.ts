@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import type { ListSessionsRequest, ListSessionsResponse } from "../../gen/sessions/v1/session_service.js";
 import type { JsonObject } from "../../src/domain/json.js";
+import { contains } from "../../src/domain/metadata.js";
 import type { Loose } from "../support/api.js";
 import { aMoment, invalid, millis, newId, refusal, texts, timestamp } from "../support/contract.js";
 import { startService, type TestService } from "../support/service.js";
@@ -126,6 +127,97 @@ test("a part of a millisecond in created_after and created_before counts", async
   expect(await ids({ userId, createdBefore: justAfter })).toEqual(sessionIds);
   expect(await ids({ userId, createdAfter: justAfter })).toEqual([]);
 });
+
+test("last_message_after and last_message_before exclude themselves, and what has no last message", async () => {
+  const { userId, sessionIds } = await sessionsOfUser(5);
+  const [old, newer, newest, , deleted] = sessionIds as [string, string, string, string, string];
+  const at = 1_600_000_000_000;
+  const made = [
+    [newest, at + 1],
+    [newer, at],
+    [old, at - 1],
+    [deleted, at],
+  ] as const;
+  for (const [sessionId, time] of made) {
+    await service.memory.addMemory({ sessionId, messages: [{ createTime: timestamp(time) }] });
+  }
+  await service.sessions.deleteSession({ sessionId: deleted });
+
+  for (const showDeleted of [false, true]) {
+    const own = { userId, showDeleted };
+    expect(await ids({ ...own, lastMessageAfter: timestamp(at) })).toEqual([newest]);
+    expect(await ids({ ...own, lastMessageAfter: timestamp(at - 1) })).toEqual([newer, newest]);
+    expect(await ids({ ...own, lastMessageBefore: timestamp(at) })).toEqual([old]);
+    expect(await ids({ ...own, lastMessageBefore: timestamp(at + 1) })).toEqual([old, newer]);
+    expect(await ids({ ...own, lastMessageAfter: { seconds: -62_135_596_800, nanos: 0 } })).toHaveLength(3);
+    const within = { ...own, lastMessageAfter: timestamp(at - 1), lastMessageBefore: timestamp(at + 1) };
+    expect(await ids(within)).toEqual([newer]);
+    expect(await ids({ ...own, lastMessageAfter: timestamp(at), lastMessageBefore: timestamp(at) })).toEqual([]);
+    // A part of a millisecond counts.
+    const justAfter = { ...timestamp(at), nanos: timestamp(at).nanos + 1 };
+    expect(await ids({ ...own, lastMessageBefore: justAfter })).toEqual([old, newer]);
+    expect(await ids({ ...own, lastMessageAfter: justAfter })).toEqual([newest]);
+  }
+
+  // Cleared, it has no last message; with another, it has another.
+  await service.memory.clearMemory({ sessionId: newer });
+  await service.memory.addMemory({ sessionId: newest, messages: [{ createTime: timestamp(at + 60_000) }] });
+  expect(await ids({ userId, lastMessageAfter: timestamp(at - 1), lastMessageBefore: timestamp(at + 60_000) })).toEqual(
+    [],
+  );
+  expect(await ids({ userId, lastMessageBefore: timestamp(at + 60_001) })).toEqual([old, newest]);
+});
+
+test("last_message_after narrows each order and goes with every other filter, from chunk to chunk", async () => {
+  const { userId, sessionIds } = await sessionsOfUser(9);
+  const at = 1_600_000_000_000;
+  // Their last messages are in another order than their creation, and their updates in a third.
+  for (const [index, sessionId] of sessionIds.entries()) {
+    const time = at + ((index * 4) % 9);
+    await service.memory.addMemory({ sessionId, messages: [{ createTime: timestamp(time) }] });
+  }
+  for (const [index, sessionId] of sessionIds.entries()) {
+    if (index % 2 === 0) await service.sessions.updateSession({ sessionId, metadata: { even: true } });
+  }
+  const all = (await list({ userId })).flatMap(({ sessions }) => sessions);
+  const orders = [
+    [BY_CREATE_TIME, "createTime"],
+    [BY_UPDATE_TIME, "updateTime"],
+    [BY_LAST_MESSAGE_TIME, "lastMessageTime"],
+  ] as const;
+  const createdAfter = all[0]?.createTime;
+  const lastMessageAfter = timestamp(at + 1);
+  const lastMessageBefore = timestamp(at + 7);
+  for (const metadata of [{}, { even: true }] as JsonObject[]) {
+    for (const [order, time] of orders) {
+      const expected = all
+        .filter(
+          (session) =>
+            millis(session.createTime) > millis(createdAfter) && contains(session.metadata as JsonObject, metadata),
+        )
+        .filter(({ lastMessageTime }) => millis(lastMessageTime) > at + 1 && millis(lastMessageTime) < at + 7)
+        .sort((a, b) => millis(a[time]) - millis(b[time]) || (a.sessionId < b.sessionId ? -1 : 1))
+        .map(({ sessionId }) => sessionId);
+      const request = { userId, metadata, createdAfter, lastMessageAfter, lastMessageBefore, order, chunkSize: 2 };
+      expect(expected.length).toBeGreaterThan(1);
+      expect(await ids(request)).toEqual(expected);
+      expect(await ids({ ...request, descending: true })).toEqual([...expected].reverse());
+      expect(await resumed(request)).toEqual(expected);
+    }
+  }
+});
+
+/** The same listing, each session by a call of its own. */
+async function resumed(request: Loose<ListSessionsRequest>): Promise<string[]> {
+  const found: string[] = [];
+  let cursor = "";
+  do {
+    const chunks = await list({ ...request, limit: 1, cursor });
+    found.push(...idsOf(chunks));
+    cursor = chunks.at(-1)?.nextCursor ?? "";
+  } while (cursor !== "");
+  return found;
+}
 
 const METADATA: JsonObject = {
   text: "a",

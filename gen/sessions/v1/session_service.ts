@@ -222,6 +222,15 @@ export interface ListSessionsRequest {
   descending: boolean;
   /** Optional. Whether soft-deleted sessions are listed too. Default false. */
   showDeleted: boolean;
+  /**
+   * Optional. Only sessions whose `last_message_time` is after this time, itself excluded. A session that has none, because it is
+   * without memory or soft-deleted, never matches.
+   */
+  lastMessageAfter:
+    | Timestamp
+    | undefined;
+  /** Optional. Only sessions whose `last_message_time` is before this time, itself excluded. A session that has none never matches. */
+  lastMessageBefore: Timestamp | undefined;
 }
 
 /** ListSessionsResponse is one chunk of ListSessions. */
@@ -1171,6 +1180,8 @@ function createBaseListSessionsRequest(): ListSessionsRequest {
     order: 0,
     descending: false,
     showDeleted: false,
+    lastMessageAfter: undefined,
+    lastMessageBefore: undefined,
   };
 }
 
@@ -1205,6 +1216,12 @@ export const ListSessionsRequest: MessageFns<ListSessionsRequest> = {
     }
     if (message.showDeleted !== false) {
       writer.uint32(80).bool(message.showDeleted);
+    }
+    if (message.lastMessageAfter !== undefined) {
+      Timestamp.encode(message.lastMessageAfter, writer.uint32(90).fork()).join();
+    }
+    if (message.lastMessageBefore !== undefined) {
+      Timestamp.encode(message.lastMessageBefore, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -1302,6 +1319,22 @@ export const ListSessionsRequest: MessageFns<ListSessionsRequest> = {
             message.showDeleted = reader.bool();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.lastMessageAfter = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.lastMessageBefore = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1333,6 +1366,12 @@ export const ListSessionsRequest: MessageFns<ListSessionsRequest> = {
     message.order = object.order ?? 0;
     message.descending = object.descending ?? false;
     message.showDeleted = object.showDeleted ?? false;
+    message.lastMessageAfter = (object.lastMessageAfter !== undefined && object.lastMessageAfter !== null)
+      ? Timestamp.fromPartial(object.lastMessageAfter)
+      : undefined;
+    message.lastMessageBefore = (object.lastMessageBefore !== undefined && object.lastMessageBefore !== null)
+      ? Timestamp.fromPartial(object.lastMessageBefore)
+      : undefined;
     return message;
   },
 };

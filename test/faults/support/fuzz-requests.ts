@@ -77,6 +77,8 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
         metadata: random.chance(0.5) ? { topic: "travel" } : {},
         createdAfter: random.chance(0.5) ? { seconds: 1_600_000_000, nanos: 1 } : undefined,
         createdBefore: random.chance(0.5) ? { seconds: 4_000_000_000, nanos: 999_999_999 } : undefined,
+        lastMessageAfter: random.chance(0.3) ? { seconds: 1_600_000_000, nanos: 1 } : undefined,
+        lastMessageBefore: random.chance(0.3) ? { seconds: 4_000_000_000, nanos: 999_999_999 } : undefined,
         order: random.below(4),
         descending: random.chance(0.5),
         showDeleted: random.chance(0.5),

@@ -56,6 +56,8 @@ function faultOf(name: string, value: unknown): string | undefined {
     case "createTime":
     case "createdAfter":
     case "createdBefore":
+    case "lastMessageAfter":
+    case "lastMessageBefore":
       return timeFault(value as Time, -62_135_596_800, 253_402_300_799);
     case "olderThan":
       return timeFault(value as Time, 0, 315_576_000_000);

@@ -92,7 +92,7 @@ const STORY: readonly (readonly [method: string, request: object])[] = [
   ["ClearMemory", { sessionId: "one" }],
   ["ClearMemory", { sessionId: "nowhere" }],
   ["ListSessions", { chunkSize: 1 }],
-  ["ListSessions", { metadata: { tags: [1] }, createdAfter: { seconds: 1n } }],
+  ["ListSessions", { metadata: { tags: [1] }, createdAfter: { seconds: 1n }, lastMessageAfter: { seconds: 1n } }],
   ["ListSessions", { limit: -1, order: 9, cursor: "x" }],
   ["DeleteSession", { sessionId: "one" }],
   ["DeleteSession", { sessionId: "one" }],
