@@ -34,9 +34,11 @@ import { type CallRecorder, CONTENT_TYPE, createMetrics, type Metrics } from "./
 import { openGrpcDoor } from "./rpc/server.js";
 import { createEmbedding } from "./services/embedding.js";
 import { encodeMessages } from "./services/encode.js";
+import { createExpirer } from "./services/expirer.js";
 import type { Services } from "./services/index.js";
 import { createKeyService } from "./services/key.js";
 import { createMemoryService } from "./services/memory.js";
+import { createMakeSession } from "./services/new-session.js";
 import { createPurgeService } from "./services/purge.js";
 import { watchPurgeLag } from "./services/purge-lag.js";
 import { createPurger } from "./services/purger.js";
@@ -68,6 +70,8 @@ export interface ServerDeps {
   readonly log: Logger;
   readonly retentionMs: number;
   readonly purgeIntervalMs: number;
+  /** After which time without an addition new sessions expire that say nothing; undefined: never. */
+  readonly defaultIdleTtlMs?: number | undefined;
   readonly memoryWindow: number;
   /** What the memories that this process keeps may take; 0 keeps none. */
   readonly cacheBytes: number;
@@ -191,17 +195,29 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     onError: (err, message) => log.warn({ err }, message),
   });
 
-  const purgeLag = watchPurgeLag({ work, intervalMs: deps.purgeIntervalMs, onLag: metrics.purgeLagIs });
+  const purgeLag = watchPurgeLag({ work, intervalMs: deps.purgeIntervalMs, onLag: metrics.lagIs });
+  const expirer = createExpirer({
+    changes,
+    work,
+    nudge: purger.nudge,
+    takeTurn: (holder, forMs) => takeLease(database, "expirer", holder, forMs),
+    intervalMs: deps.purgeIntervalMs,
+    retentionMs,
+    onExpired: metrics.sessionExpired,
+    onError: (err, message) => log.warn({ err }, message),
+  });
 
   const { now } = database;
+  const makeSession = createMakeSession(deps.defaultIdleTtlMs);
   const services: Services = {
-    session: createSessionService({ changes, sessions, users, purger, restoreSession, retentionMs }),
+    session: createSessionService({ changes, sessions, users, purger, restoreSession, makeSession, retentionMs, now }),
     memory: createMemoryService({
       changes,
       sessions,
       messages,
       memory,
       purger,
+      makeSession,
       retentionMs,
       memoryWindow: deps.memoryWindow,
       now,
@@ -286,6 +302,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const watch = watchDatabase(database, {
     onReachable() {
       purger.start();
+      expirer.start();
       purgeLag.start();
       metrics.databaseIs("reachable");
       embedding?.embedder.start();
@@ -307,7 +324,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     setServing(false);
     stopStreams.abort();
     const drained = Promise.all(doors.map((door) => door.drain()));
-    const ended = [drained, purger.stop(), purgeLag.stop(), embedding?.embedder.stop()];
+    const ended = [drained, purger.stop(), expirer.stop(), purgeLag.stop(), embedding?.embedder.stop()];
     const done = Promise.all(ended).then(() => changes.close());
     if (!(await settles(done, deps.shutdownGraceMs))) {
       stopAll.abort();

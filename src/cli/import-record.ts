@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
-import type { JsonObject, NewMessage, RoleType } from "../client/index.js";
+import type { Expiry, JsonObject, NewMessage, RoleType } from "../client/index.js";
 
 /** A session of the file. */
 export interface ImportedSession {
   readonly sessionId: string;
   readonly userId: string | undefined;
   readonly metadata: JsonObject | undefined;
+  readonly expiry: Expiry;
   readonly messages: readonly NewMessage[];
 }
 
@@ -26,6 +27,7 @@ export function parseSession(bytes: Uint8Array): ImportedSession {
     sessionId,
     userId: text(record, "user_id"),
     metadata: metadataOf(record),
+    expiry: expiryOf(record),
     messages: messages.map((message, index) =>
       within(`messages[${index}]`, () => messageOf(objectOf("it", message), sessionId, index)),
     ),
@@ -44,7 +46,7 @@ function messageOf(fields: Fields, sessionId: string, index: number): NewMessage
     payloadType: text(fields, "payload_type"),
     metadata: metadataOf(fields),
     tokenCount: countOf(fields.token_count),
-    createTime: timeOf(text(fields, "create_time")),
+    createTime: timeOf(fields, "create_time"),
   };
 }
 
@@ -81,11 +83,28 @@ function roleTypeOf(name: string | undefined): RoleType | undefined {
 /** With its zone: a time without one would mean another time on another machine. */
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i;
 
-function timeOf(value: string | undefined): Date | undefined {
+function timeOf(fields: Fields, name: string): Date | undefined {
+  const value = text(fields, name);
   if (value === undefined) return undefined;
   const date = new Date(value);
-  if (!RFC_3339.test(value) || Number.isNaN(date.getTime())) fail("create_time is not such as 2024-05-01T10:00:00Z");
+  if (!RFC_3339.test(value) || Number.isNaN(date.getTime())) fail(`${name} is not such as 2024-05-01T10:00:00Z`);
   return date;
+}
+
+/** A moment that has passed is left out: the session is imported to be there. */
+function expiryOf(fields: Fields): Expiry {
+  const expireTime = timeOf(fields, "expire_time");
+  const idleTtl = text(fields, "idle_ttl");
+  if (idleTtl !== undefined && expireTime) fail("expire_time and idle_ttl are both there");
+  if (idleTtl !== undefined) return { idleTtlMs: spanOf(idleTtl) };
+  return expireTime && expireTime.getTime() > Date.now() ? { expireTime } : {};
+}
+
+/** As JSON has a google.protobuf.Duration. */
+function spanOf(value: string): number {
+  const [, seconds, fraction = ""] =
+    /^(\d{1,12})(?:\.(\d{1,9}))?s$/.exec(value) ?? fail("idle_ttl is not such as 3600s");
+  return Number(seconds) * 1000 + Math.ceil(Number(fraction.padEnd(9, "0")) / 1e6);
 }
 
 function payloadOf(base64: string | undefined): Uint8Array | undefined {

@@ -71,11 +71,11 @@ function createAdder({ client, signal }: ImportOptions): (session: ImportedSessi
   const ensureUser = createUsers(client, signal);
   const latest = new Map<string, Promise<void>>();
 
-  const add = async ({ sessionId, userId, metadata, messages }: ImportedSession): Promise<void> => {
+  const add = async ({ sessionId, userId, metadata, expiry, messages }: ImportedSession): Promise<void> => {
     if (userId !== undefined) await ensureUser(userId);
     for (const batch of inBatches(messages)) {
       await client.addMemory(
-        { sessionId, userId, sessionMetadata: metadata, messages: batch },
+        { sessionId, userId, sessionMetadata: metadata, ...expiry, messages: batch },
         { signal, deadlineMs: CALL_DEADLINE_MS },
       );
     }

@@ -18,6 +18,9 @@ export function jsonOfSession(session: Session) {
     delete_time: session.deleteTime,
     purge_time: session.purgeTime,
     message_count: session.messageCount,
+    expire_time: session.expireTime,
+    idle_ttl: session.idleTtlMs === undefined ? undefined : `${session.idleTtlMs / 1000}s`,
+    expires_at: session.expiresAt,
     etag: session.etag,
   };
 }

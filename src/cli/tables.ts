@@ -35,6 +35,7 @@ export function sessionDetails(session: Session, summary: Summary | undefined): 
     ["created", time(session.createTime)],
     ["updated", time(session.updateTime)],
     ["last message", time(session.lastMessageTime)],
+    ["expires", time(session.expiresAt)],
     ...(summary ? ([["summary", printable(summary.content)]] as [string, string][]) : []),
   ];
   for (const [name, value] of rows) if (value !== "") table.push([name, value]);

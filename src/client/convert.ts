@@ -3,12 +3,13 @@ import type { Key as WireKey } from "../../gen/sessions/v1/key_service.js";
 import type * as wire from "../../gen/sessions/v1/resources.js";
 import { SessionsClientError } from "./error.js";
 import type { Key, Message, Session, Summary, User } from "./resources.js";
-import { dateOf, roleOf, roleTypeOf } from "./wire.js";
+import { dateOf, millisecondsOf, roleOf, roleTypeOf } from "./wire.js";
 
 /** Resources as they come off the wire, as plain objects. */
 
 export function toSession(session: wire.Session | undefined): Session {
-  const { createTime, updateTime, lastMessageTime, deleteTime, purgeTime, metadata, ...rest } = present(session);
+  const { createTime, updateTime, lastMessageTime, deleteTime, purgeTime, expiry, expiresAt, metadata, ...rest } =
+    present(session);
   return {
     ...rest,
     metadata: metadata ?? {},
@@ -17,6 +18,9 @@ export function toSession(session: wire.Session | undefined): Session {
     lastMessageTime: optionalDate(lastMessageTime),
     deleteTime: optionalDate(deleteTime),
     purgeTime: optionalDate(purgeTime),
+    expireTime: expiry?.$case === "expireTime" ? dateOf(expiry.value) : undefined,
+    idleTtlMs: expiry?.$case === "idleTtl" ? millisecondsOf(expiry.value) : undefined,
+    expiresAt: optionalDate(expiresAt),
   };
 }
 

@@ -6,13 +6,17 @@ import { requiredDate, toMessage, toSession, toSummary } from "./convert.js";
 import { listingCall } from "./listing-call.js";
 import type { NewMessage } from "./requests.js";
 import type { Transport } from "./transport.js";
-import { searchModeOf, wireMode, wireRoleType, wireSearchMode, wireTime } from "./wire.js";
+import { searchModeOf, wireExpiry, wireMode, wireRoleType, wireSearchMode, wireTime } from "./wire.js";
 
 export function memoryCalls(transport: Transport): MemoryCalls {
   const { unary } = transport;
   return {
-    async addMemory({ messages = [], ...rest }, options) {
-      const request = wire.AddMemoryRequest.fromPartial({ ...rest, messages: messages.map(toWire) });
+    async addMemory({ messages = [], expireTime, idleTtlMs, ...rest }, options) {
+      const request = wire.AddMemoryRequest.fromPartial({
+        ...rest,
+        expiry: wireExpiry({ expireTime, idleTtlMs }),
+        messages: messages.map(toWire),
+      });
       const response = await unary("addMemory", request, options);
       return {
         ...response,

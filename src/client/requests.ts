@@ -15,7 +15,16 @@ export type MetadataMode = "merge" | "merge-patch" | "replace";
 
 export type SessionOrder = "createTime" | "updateTime" | "lastMessageTime";
 
-export interface CreateSessionRequest {
+/** When a session is to expire: one of the two, or neither. */
+export interface Expiry {
+  /** At this moment, which lies in the future. */
+  readonly expireTime?: Date;
+  /** When nothing was added to it for so many milliseconds. */
+  readonly idleTtlMs?: number;
+}
+
+/** Without an expiry the session gets the one that the service is configured to give, if any. */
+export interface CreateSessionRequest extends Expiry {
   readonly sessionId: string;
   /** A live user. */
   readonly userId?: string;
@@ -41,13 +50,16 @@ export interface BatchGetSessionsResponse {
   readonly unreadSessionIds: string[];
 }
 
-export interface UpdateSessionRequest {
+/** Without an expiry that of the session stays as it is. */
+export interface UpdateSessionRequest extends Expiry {
   readonly sessionId: string;
   readonly metadata?: JsonObject;
   readonly metadataMode?: MetadataMode;
   /** The new user; null: nobody; undefined: as it is. */
   readonly userId?: string | null;
   readonly etag?: string;
+  /** Whether the session is not to expire any more. Not together with an expiry. */
+  readonly clearExpiry?: boolean;
 }
 
 export interface DeleteSessionRequest {
@@ -124,7 +136,8 @@ export interface NewMessage {
   readonly createTime?: Date;
 }
 
-export interface AddMemoryRequest {
+/** The expiry is used only when this call creates the session. */
+export interface AddMemoryRequest extends Expiry {
   readonly sessionId: string;
   /** At most 1000, and 8 MiB in all. None: the session is only created or undeleted. */
   readonly messages?: readonly NewMessage[];

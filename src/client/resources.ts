@@ -28,6 +28,12 @@ export interface Session {
   readonly messageCount: number;
   /** Sent back in a write, it makes the write fail when the session has changed since. */
   readonly etag: string;
+  /** Undefined when the session does not expire at a moment that was given. */
+  readonly expireTime?: Date;
+  /** Undefined when the session does not expire by being idle. */
+  readonly idleTtlMs?: number;
+  /** When the service soft-deletes the session, as it stands: what is added may move it. Set only while it lives and has an expiry. */
+  readonly expiresAt?: Date;
 }
 
 export interface Message {

@@ -3,13 +3,15 @@ import type { SessionCalls } from "./api.js";
 import { toSession } from "./convert.js";
 import { listingCall } from "./listing-call.js";
 import type { Transport } from "./transport.js";
-import { wireMode, wireOrder, wireTime } from "./wire.js";
+import { wireExpiry, wireMode, wireOrder, wireTime } from "./wire.js";
 
 export function sessionCalls(transport: Transport): SessionCalls {
   const { unary } = transport;
   return {
-    async createSession(request, options) {
-      const { session } = await unary("createSession", wire.CreateSessionRequest.fromPartial(request), options);
+    async createSession({ expireTime, idleTtlMs, ...rest }, options) {
+      const expiry = wireExpiry({ expireTime, idleTtlMs });
+      const request = wire.CreateSessionRequest.fromPartial({ ...rest, expiry });
+      const { session } = await unary("createSession", request, options);
       return toSession(session);
     },
     async getSession(request, options) {
@@ -24,9 +26,10 @@ export function sessionCalls(transport: Transport): SessionCalls {
       );
       return { sessions: sessions.map(toSession), ...rest };
     },
-    async updateSession({ metadataMode, userId, ...rest }, options) {
+    async updateSession({ metadataMode, userId, expireTime, idleTtlMs, ...rest }, options) {
       const request = wire.UpdateSessionRequest.fromPartial({
         ...rest,
+        expiry: wireExpiry({ expireTime, idleTtlMs }),
         metadataMode: wireMode(metadataMode),
         userId: userId === null ? "" : userId,
       });

@@ -5,7 +5,7 @@ import { SearchMode as WireSearchMode } from "../../gen/sessions/v1/memory_servi
 import { MetadataMode as WireMode, RoleType as WireRoleType } from "../../gen/sessions/v1/resources.js";
 import { SessionOrder as WireOrder } from "../../gen/sessions/v1/session_service.js";
 import { invalidArgument } from "./error.js";
-import type { MetadataMode, SearchMode, SessionOrder } from "./requests.js";
+import type { Expiry, MetadataMode, SearchMode, SessionOrder } from "./requests.js";
 import type { Role, RoleType } from "./resources.js";
 
 /** Times and enums between their wire form and JavaScript's. */
@@ -80,9 +80,23 @@ export function dateOf(timestamp: Timestamp): Date {
   return new Date(timestamp.seconds * 1000 + Math.floor(timestamp.nanos / 1_000_000));
 }
 
+/** What requests have of an expiry. */
+export function wireExpiry({ expireTime, idleTtlMs }: Expiry) {
+  if (expireTime !== undefined && idleTtlMs !== undefined)
+    throw invalidArgument("expire_time", "Comes with an idle time to live: send one of them, or neither.");
+  const time = wireTime("expire_time", expireTime);
+  if (time) return { $case: "expireTime" as const, value: time };
+  const ttl = wireDuration("idle_ttl", idleTtlMs);
+  return ttl && { $case: "idleTtl" as const, value: ttl };
+}
+
 export function wireDuration(field: string, ms: number | undefined): Duration | undefined {
   if (ms === undefined) return undefined;
   if (!Number.isFinite(ms)) throw invalidArgument(field, "A finite number of milliseconds.");
   const seconds = Math.trunc(ms / 1000);
   return { seconds, nanos: Math.round((ms - seconds * 1000) * 1_000_000) };
+}
+
+export function millisecondsOf({ seconds, nanos }: Duration): number {
+  return seconds * 1000 + nanos / 1_000_000;
 }

@@ -1,4 +1,5 @@
 import type { Address } from "../calls/door.js";
+import { MAX_IDLE_TTL_MS } from "../domain/limits.js";
 import type { EndpointSettings } from "../embeddings/endpoint.js";
 import { uriFault } from "../store/database.js";
 import type { TlsFiles } from "../tls/files.js";
@@ -26,6 +27,8 @@ export interface Config {
   /** How long deleted things stay restorable. */
   readonly retentionMs: number;
   readonly purgeIntervalMs: number;
+  /** After which time without an addition new sessions expire that say nothing; undefined: never. */
+  readonly defaultIdleTtlMs: number | undefined;
   /** How many messages GetMemory returns when it is not told. */
   readonly memoryWindow: number;
   /** What the memories that one process keeps may take. */
@@ -98,6 +101,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     tls: readTlsFiles(env, mistakes),
     retentionMs: read("SESSIONS_RETENTION", "30d", duration(0, MAX_DURATION_MS)),
     purgeIntervalMs: read("SESSIONS_PURGE_INTERVAL", "60s", duration(100, MAX_TIMER_MS)),
+    defaultIdleTtlMs: read("SESSIONS_DEFAULT_IDLE_TTL", "", (text) =>
+      text === "" ? undefined : duration(1, MAX_IDLE_TTL_MS)(text),
+    ),
     memoryWindow: read("SESSIONS_MEMORY_WINDOW", "50", wholeNumber(1, 1000)),
     cacheBytes: read("SESSIONS_CACHE_MIB", "64", wholeNumber(0, 1_000_000)) * MIB,
     searchCacheBytes: read("SESSIONS_SEARCH_CACHE_MIB", "128", wholeNumber(1, 1_000_000)) * MIB,

@@ -1,5 +1,6 @@
 import { type Decision, existing, LookupNeeded, type SessionState } from "./decision.js";
 import { messageIdConflict, sequenceMismatch } from "./errors.js";
+import { addedTo } from "./expiry.js";
 import { idOf, messageIdOf, messageKeyOf } from "./keys.js";
 import { sameMetadata } from "./metadata.js";
 import type { MessageRecord, SessionRecord } from "./records.js";
@@ -61,7 +62,7 @@ export function append(state: SessionState, input: Append): Decision<Appended> {
   const last = inserted.at(-1);
   const session: SessionRecord = last
     ? {
-        ...base.session,
+        ...addedTo(base.session, state.now),
         messageCount: base.session.messageCount + inserted.length,
         lastSequence: last.sequence,
         lastMessageTime: last.createTime,

@@ -17,6 +17,11 @@ export const MAX_LAST_N = 1000;
 export const DEFAULT_CHUNK_SIZE = 100;
 export const MAX_CHUNK_SIZE = 1000;
 
+/** About 100 years, as for the times of the configuration. */
+export const MAX_IDLE_TTL_MS = 36_500 * 86_400_000;
+/** The last moment that a Timestamp holds. */
+export const MAX_TIME_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+
 /** A chunk of a stream is closed when its items reach this size, so that a write is bounded in bytes too. */
 export const CHUNK_BYTES = 256 * 1024;
 

@@ -44,6 +44,12 @@ export interface SessionRecord {
    */
   readonly unembedded?: Date;
 
+  /** What it expires by, see expiry.ts: this moment, or so long after it was last added to. At most one of them. */
+  readonly expireTime?: Date;
+  readonly idleTtlMs?: number;
+  /** When it expires. Set only while it lives and has one of the two: an index finds by it what is due. */
+  readonly expiresAt?: Date;
+
   /** Whether `deleteTime` is set, as a key for the indexes. */
   readonly deleted: boolean;
   readonly deleteTime?: Date;

@@ -8,6 +8,7 @@ import {
   sessionNotFound,
   sessionSoftDeleted,
 } from "./errors.js";
+import { asleep, awake, checkAhead, type Expiry, isDue, withExpiry, withoutExpiry } from "./expiry.js";
 import { idOf } from "./keys.js";
 import { NO_TIME, type RetiredEpoch, type SessionRecord, type UserTask } from "./records.js";
 
@@ -20,6 +21,7 @@ export interface NewSession {
   readonly user: string | undefined;
   readonly metadata: Uint8Array | undefined;
   readonly terms: readonly string[] | undefined;
+  readonly expiry: Expiry | undefined;
 }
 
 export function etagOf({ uid, version }: { uid: string; version: number }): string {
@@ -46,8 +48,9 @@ export function createSession(state: SessionState, input: NewSession): Decision<
  */
 export function born(state: SessionState, input: NewSession): Decision<SessionRecord> {
   if (state.isHidden) throw sessionNotFound(idOf(input.key));
+  checkAhead(input.expiry, state.now);
   const owner = input.user === undefined ? undefined : liveUser(state.users, input.user);
-  const session: SessionRecord = {
+  const fresh: SessionRecord = {
     _id: input.key,
     project: input.project,
     uid: input.uid,
@@ -65,6 +68,7 @@ export function born(state: SessionState, input: NewSession): Decision<SessionRe
     deleted: false,
     retired: state.session?.retired,
   };
+  const session = input.expiry ? withExpiry(fresh, input.expiry, state.now) : fresh;
   return { result: session, session, users: owner ? [counted(owner, 1)] : [] };
 }
 
@@ -74,10 +78,13 @@ export interface SessionUpdate {
   readonly user: string | undefined;
   /** The new metadata out of the current one; undefined to leave it. */
   readonly metadata: ((current: Uint8Array | undefined) => Pick<SessionRecord, "metadata" | "terms">) | undefined;
+  /** The new expiry; undefined to leave it. */
+  readonly expiry: Expiry | "none" | undefined;
   /** The epoch under which the update brings a deleted session back, without its memory; undefined where it does not. */
   readonly undeleteUnder: string | undefined;
 }
 
+/** Changes a session. For an idle time it needs the newest message of the memory. */
 export function updateSession(state: SessionState, key: string, update: SessionUpdate): Decision<SessionRecord> {
   const found = existing(state);
   const undeleted =
@@ -89,13 +96,24 @@ export function updateSession(state: SessionState, key: string, update: SessionU
   const moves = update.user !== undefined && update.user !== (session.user ?? "");
   const owner = moves && update.user ? liveUser(state.users, update.user) : undefined;
   const after: SessionRecord = {
-    ...touched(session, state.now),
+    ...updatedExpiry(touched(session, state.now), update.expiry, state),
     ...update.metadata?.(session.metadata),
     ...(moves && { user: owner?._id, userEpoch: owner?.epoch }),
   };
   const left = moves && !undeleted ? uncounted(session, state.users) : [];
   const users = moves ? [...left, ...(owner ? [counted(owner, 1)] : [])] : (undeleted?.users ?? []);
   return { result: after, session: after, users };
+}
+
+function updatedExpiry(
+  session: SessionRecord,
+  expiry: SessionUpdate["expiry"],
+  { newest: [last], now }: SessionState,
+): SessionRecord {
+  if (expiry === undefined) return session;
+  if (expiry === "none") return withoutExpiry(session);
+  checkAhead(expiry, now);
+  return withExpiry(session, expiry, last?.addTime ?? session.createTime);
 }
 
 export interface SessionDeletion {
@@ -115,10 +133,21 @@ export function deleteSession(
     throw sessionNotFound(idOf(key));
   }
   checkEtag(session, etag, { session_id: idOf(key) });
+  return softDeleted(state, session, retentionMs);
+}
+
+/** Deletes a session whose moment has come, and does nothing to any other. A restoration does not bring the expiry back. */
+export function expireSession(state: SessionState, retentionMs: number): Decision<SessionRecord | undefined> {
+  const session = existing(state);
+  if (session === undefined || session.deleted || !isDue(session, state.now)) return { result: undefined };
+  return softDeleted(state, withoutExpiry(session), retentionMs);
+}
+
+function softDeleted(state: SessionState, session: SessionRecord, retentionMs: number): Decision<SessionRecord> {
   const purgeTime = new Date(state.now.getTime() + retentionMs);
   const retired = retire(session, state.now, purgeTime);
   const after: SessionRecord = {
-    ...touched(session, state.now),
+    ...asleep(touched(session, state.now)),
     deleted: true,
     deleteTime: state.now,
     purgeTime,
@@ -234,7 +263,7 @@ export function condemn(
   return {
     result: "begun",
     session: {
-      ...session,
+      ...asleep(session),
       purging: true,
       deleted: true,
       deleteTime: session.deleteTime ?? state.now,
@@ -259,7 +288,7 @@ export function revived(
 ): Decision<SessionRecord> & { session: SessionRecord } {
   const owner = session.user === undefined ? undefined : liveUser(state.users, session.user);
   const after: SessionRecord = {
-    ...touched(session, state.now),
+    ...awake(touched(session, state.now), state.now),
     userEpoch: owner?.epoch,
     deleted: false,
     deleteTime: undefined,

@@ -12,7 +12,10 @@ export interface Metrics {
   readonly store: StoreRecorder;
   readonly embeddings: EmbeddingsRecorder;
   databaseIs(state: "reachable" | "unreachable"): void;
-  purgeLagIs(ms: number): void;
+  /** In milliseconds. */
+  lagIs(lag: { readonly purge: number; readonly expiry: number }): void;
+  /** A session has been deleted because its moment had come. */
+  sessionExpired(): void;
   /** In Prometheus' text format. */
   text(): Promise<string>;
   /** For putting together with those of other processes, see {@link textOfAll}. */
@@ -113,6 +116,11 @@ export function createMetrics({ version, figures, process }: MetricsOptions): Me
     "For how long the oldest session, user or message has been due for erasure that is not erased yet; 0 if none is.",
     { aggregator: "max" },
   );
+  const expiryLag = gauge(
+    "sessions_expiry_lag_seconds",
+    "For how long the oldest session has been due to expire that is not deleted yet; 0 if none is.",
+    { aggregator: "max" },
+  );
   gauge("sessions_request_in_flight_bytes", "Bytes of the requests of all calls in flight.", {
     collect() {
       this.set(figures().requestBytes);
@@ -134,6 +142,12 @@ export function createMetrics({ version, figures, process }: MetricsOptions): Me
     },
   });
 
+  const expired = counter(own, {
+    name: "sessions_expired_total",
+    help: "Sessions that this process has deleted because they had expired.",
+    labelNames: [],
+  })({});
+
   const { knows, ...calls } = callRecorder(own);
   const store = storeRecorder(own);
   const embeddings = embeddingsRecorder(own);
@@ -145,7 +159,13 @@ export function createMetrics({ version, figures, process }: MetricsOptions): Me
     store,
     embeddings,
     databaseIs: (state) => databaseReachable.set(state === "reachable" ? 1 : 0),
-    purgeLagIs: (ms) => purgeLag.set(ms / 1000),
+    lagIs({ purge, expiry }) {
+      purgeLag.set(purge / 1000);
+      expiryLag.set(expiry / 1000);
+    },
+    sessionExpired() {
+      expired.value += 1;
+    },
     text: () => registry.metrics(),
     report: () => registry.getMetricsAsJSON(),
   };

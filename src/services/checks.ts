@@ -1,3 +1,4 @@
+import type { Duration } from "../../gen/google/protobuf/duration.js";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import { invalidFields, type Violation } from "../domain/errors.js";
 import { codePoints, idFault } from "../domain/ids.js";
@@ -21,7 +22,10 @@ export interface Checks {
   count(field: string, value: number | undefined): void;
   size(field: string, length: number, range: { min: number; max: number }): void;
   oneOf(field: string, value: number, values: Readonly<Record<string, number>>): void;
-  time(field: string, value: Timestamp | undefined, latest?: Date): void;
+  /** Answers whether it is one. */
+  time(field: string, value: Timestamp | undefined, latest?: Date): boolean;
+  /** Not negative. Answers whether it is one. */
+  duration(field: string, value: Duration): boolean;
   fail(field: string, description: string): void;
   done(): void;
 }
@@ -71,9 +75,18 @@ export function createChecks(): Checks {
       if (!Object.values(values).includes(value)) fail(field, `${value} is not a value of this enum.`);
     },
     time(field, value, latest) {
-      if (value === undefined) return;
+      if (value === undefined) return true;
       if (!isTimestamp(value)) fail(field, "Not a valid google.protobuf.Timestamp, from year 1 to 9999.");
       else if (latest && millisecondsOf(value) > latest.getTime()) fail(field, "Lies in the future.");
+      else return true;
+      return false;
+    },
+    duration(field, { seconds, nanos }) {
+      if (seconds <= 0 && nanos <= 0 && seconds + nanos < 0) fail(field, "Is negative: send 0 or more.");
+      else if (seconds < 0 || nanos < 0 || seconds > MAX_SECONDS || nanos > 999_999_999)
+        fail(field, "Not a valid google.protobuf.Duration.");
+      else return true;
+      return false;
     },
     fail,
     done() {
@@ -95,6 +108,14 @@ export function metadataFault(value: JsonObject): string | undefined {
 export function millisecondsOf({ seconds, nanos }: Timestamp): number {
   return seconds * 1000 + Math.floor(nanos / 1e6);
 }
+
+/** A part of a millisecond counts as a whole one. */
+export function durationMs({ seconds, nanos }: Duration): number {
+  return seconds * 1000 + Math.ceil(nanos / 1e6);
+}
+
+/** The largest number of seconds that a google.protobuf.Duration may hold: about 10,000 years. */
+const MAX_SECONDS = 315_576_000_000;
 
 function isTimestamp({ seconds, nanos }: Timestamp): boolean {
   return seconds >= -62_135_596_800 && seconds <= 253_402_300_799 && nanos >= 0 && nanos <= 999_999_999;

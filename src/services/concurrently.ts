@@ -25,3 +25,26 @@ export async function concurrently<T>(
   }
   if (failure) throw failure.error;
 }
+
+/**
+ * The same, but what fails on one item is told and left, unless nothing succeeds any more: it rejects when more have failed one after
+ * the other than are under way at a time.
+ */
+export function leavingFailures<T>(
+  items: AsyncIterable<T>,
+  limit: number,
+  act: (item: T) => Promise<unknown>,
+  onFailure: (error: unknown) => void,
+): Promise<void> {
+  let failuresInARow = 0;
+  return concurrently(items, limit, async (item) => {
+    try {
+      await act(item);
+      failuresInARow = 0;
+    } catch (error) {
+      failuresInARow += 1;
+      if (failuresInARow > limit) throw error;
+      onFailure(error);
+    }
+  });
+}

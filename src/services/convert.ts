@@ -1,3 +1,4 @@
+import type { Duration } from "../../gen/google/protobuf/duration.js";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import {
   type Message,
@@ -40,7 +41,14 @@ export function toSession(record: SessionRecord): Session {
     purgeTime: record.purgeTime && toTimestamp(record.purgeTime),
     messageCount: record.deleted ? 0 : record.messageCount,
     etag: etagOf(record),
+    expiry: toExpiry(record),
+    expiresAt: record.expiresAt && toTimestamp(record.expiresAt),
   };
+}
+
+function toExpiry({ expireTime, idleTtlMs }: SessionRecord): Session["expiry"] {
+  if (expireTime) return { $case: "expireTime", value: toTimestamp(expireTime) };
+  return idleTtlMs === undefined ? undefined : { $case: "idleTtl", value: toDuration(idleTtlMs) };
 }
 
 export function toMessage(record: MessageRecord): Message {
@@ -88,7 +96,11 @@ export function toUser(record: UserRecord): User {
 }
 
 export function toTimestamp(date: Date): Timestamp {
-  const milliseconds = date.getTime();
+  return toDuration(date.getTime());
+}
+
+/** A time and a span of time have the same fields. */
+function toDuration(milliseconds: number): Duration {
   const seconds = Math.floor(milliseconds / 1000);
   return { seconds, nanos: (milliseconds - seconds * 1000) * 1e6 };
 }

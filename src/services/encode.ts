@@ -129,6 +129,7 @@ const foundBytes = ({ message, before, after }: Found): number => sum([message, 
 
 function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord>): void {
   const { _id, uid, user, metadata, deleted, lastMessageTime, deleteTime, purgeTime } = session;
+  const { expireTime, idleTtlMs, expiresAt } = session;
   out.message(field, sessionBytes(session), () => {
     out.bytes(1, idBytes(_id));
     out.bytes(2, uid);
@@ -141,6 +142,9 @@ function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord
     if (purgeTime !== undefined) out.time(9, purgeTime);
     out.integer(10, deleted ? 0 : session.messageCount);
     out.joined(11, uid, `-${session.version}`);
+    if (expireTime !== undefined) out.time(12, expireTime);
+    if (idleTtlMs !== undefined) out.time(13, idleTtlMs);
+    if (expiresAt !== undefined) out.time(14, expiresAt);
   });
 }
 

@@ -19,10 +19,11 @@ import type { SessionReader } from "../store/sessions.js";
 import { createChecks } from "./checks.js";
 import { metadataUpdate, storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
 import { encodeGetMemory, encodeListMessages, encodeRestOfMemory, messageBytes, TRUNCATED_BYTES } from "./encode.js";
+import { expiryOf } from "./expiry.js";
 import { inChunks } from "./listing.js";
 import { checkAddMemory, costOf, toNewMessages } from "./new-messages.js";
+import type { MakeSession } from "./new-session.js";
 import type { Purger } from "./purger.js";
-import { newSession } from "./session.js";
 
 export interface MemoryDeps {
   readonly changes: GroupCommit;
@@ -30,6 +31,7 @@ export interface MemoryDeps {
   readonly messages: MessageReader;
   readonly memory: MemoryReader;
   readonly purger: Purger;
+  readonly makeSession: MakeSession;
   readonly retentionMs: number;
   readonly memoryWindow: number;
   /** About what the database's clock says. */
@@ -39,12 +41,16 @@ export interface MemoryDeps {
 export type MemoryService = ReturnType<typeof createMemoryService>;
 
 export function createMemoryService(deps: MemoryDeps) {
-  const { changes, sessions, messages, memory, purger, retentionMs, memoryWindow, now } = deps;
+  const { changes, sessions, messages, memory, purger, makeSession, retentionMs, memoryWindow, now } = deps;
 
   return {
     async addMemory(request: api.AddMemoryRequest, call: Call): Promise<api.AddMemoryResponse> {
       checkAddMemory(request, now());
-      const session = newSession(call, request.sessionId, request.userId, request.sessionMetadata);
+      const session = makeSession(call, request.sessionId, {
+        userId: request.userId,
+        metadata: request.sessionMetadata,
+        expiry: expiryOf(request.expiry),
+      });
       const ids = request.messages.flatMap(({ messageId }) => messageId ?? []);
       const input = {
         session,

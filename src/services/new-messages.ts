@@ -7,6 +7,7 @@ import { derivedId } from "../domain/new-id.js";
 import type { Cost } from "../store/group-commit.js";
 import { type Checks, createChecks, millisecondsOf } from "./checks.js";
 import { storedMetadata } from "./convert.js";
+import { checkExpiry } from "./expiry.js";
 import { utf8Bytes } from "./listing.js";
 
 /** What an AddMemory sends: checked, and as the messages that are to be stored. */
@@ -17,6 +18,8 @@ export function checkAddMemory(request: api.AddMemoryRequest, now: Date): void {
   checks.optionalId("user_id", request.userId);
   checks.metadata("session_metadata", request.sessionMetadata);
   checks.count("expected_last_sequence", request.expectedLastSequence);
+  // Whether the moment has passed matters only when the session is created, see `born`.
+  checkExpiry(checks, request.expiry);
   checks.size("messages", request.messages.length, { min: 0, max: MAX_MESSAGES_PER_CALL });
   const seen = new Set<string>();
   for (const [index, message] of request.messages.slice(0, MAX_MESSAGES_PER_CALL).entries()) {

@@ -1,4 +1,4 @@
-import type { Work } from "../store/work.js";
+import type { Lag, Work } from "../store/work.js";
 
 export interface PurgeLag {
   /** Begins to look; once is enough, more does no harm. */
@@ -9,11 +9,11 @@ export interface PurgeLag {
 export interface PurgeLagDeps {
   readonly work: Work;
   readonly intervalMs: number;
-  readonly onLag: (ms: number) => void;
+  readonly onLag: (lag: Lag) => void;
 }
 
 /**
- * Looks, as often as the purger, how far erasure is behind. Each process does, whosever turn it is: one that had the turn once and
+ * Looks, as often as the purger, how far erasure and expiry are behind. Each process does, whosever turn it is: one that had the turn once and
  * never again would else tell for ever what it saw then. And it does not wait for a pass: one that takes an hour is what lag is about.
  */
 export function watchPurgeLag({ work, intervalMs, onLag }: PurgeLagDeps): PurgeLag {

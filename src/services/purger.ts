@@ -10,7 +10,7 @@ import type { GroupCommit } from "../store/group-commit.js";
 import type { Retirement } from "../store/retirement.js";
 import type { UserStore } from "../store/users.js";
 import type { Work } from "../store/work.js";
-import { concurrently } from "./concurrently.js";
+import { concurrently, leavingFailures } from "./concurrently.js";
 import type { RestoreSession } from "./restoration.js";
 
 /**
@@ -163,20 +163,13 @@ export function createPurger(deps: PurgerDeps): Purger {
   }
 
   /** Does each of them; what fails on one is logged and left for the next pass, unless nothing succeeds any more. */
-  const each = <T>(items: AsyncIterable<T>, act: (item: T) => Promise<unknown>): Promise<void> => {
-    let failuresInARow = 0;
-    return concurrently(items, CONCURRENCY, async (item) => {
-      if (stopping.signal.aborted) return;
-      try {
-        await act(item);
-        failuresInARow = 0;
-      } catch (error) {
-        failuresInARow += 1;
-        if (failuresInARow > CONCURRENCY) throw error;
-        deps.onError(error, "purging one item failed; the next pass tries again");
-      }
-    });
-  };
+  const each = <T>(items: AsyncIterable<T>, act: (item: T) => Promise<unknown>): Promise<void> =>
+    leavingFailures(
+      items,
+      CONCURRENCY,
+      async (item) => stopping.signal.aborted || act(item),
+      (error) => deps.onError(error, "purging one item failed; the next pass tries again"),
+    );
 
   async function pass(): Promise<void> {
     await each(work.usersWithTask(), finishTask);

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import { MetadataMode } from "../../gen/sessions/v1/resources.js";
 import type * as api from "../../gen/sessions/v1/session_service.js";
@@ -7,22 +6,23 @@ import type { Call } from "../domain/call.js";
 import { decodeCursor, encodeCursor, isTimePosition } from "../domain/cursor.js";
 import type { Encoded } from "../domain/encoded.js";
 import { sessionNotFound } from "../domain/errors.js";
-import type { JsonObject } from "../domain/json.js";
 import { keyOf } from "../domain/keys.js";
 import { MAX_BATCH_IDS } from "../domain/limits.js";
 import { canonicalJson, contains } from "../domain/metadata.js";
-import { filterTerms, indexTerms } from "../domain/metadata-terms.js";
+import { filterTerms } from "../domain/metadata-terms.js";
 import { newId } from "../domain/new-id.js";
 import type { SessionRecord } from "../domain/records.js";
-import { createSession, deleteSession, type NewSession, undeleteSession, updateSession } from "../domain/session.js";
+import { createSession, deleteSession, undeleteSession, updateSession } from "../domain/session.js";
 import type { GroupCommit } from "../store/group-commit.js";
 import type { RawDocument } from "../store/raw.js";
 import type { SessionListing, SessionReader, SessionOrder as StoredOrder } from "../store/sessions.js";
 import type { UserStore } from "../store/users.js";
 import { createChecks, millisecondsOf } from "./checks.js";
-import { loadedMetadata, metadataUpdate, storedMetadata, toSession } from "./convert.js";
+import { loadedMetadata, metadataUpdate, toSession } from "./convert.js";
 import { encodeBatchGetSessions, encodeGetSession, encodeListSessions, storedSessionBytes } from "./encode.js";
+import { checkExpiry, expiryOf } from "./expiry.js";
 import { inChunks } from "./listing.js";
+import { findableMetadata, type MakeSession } from "./new-session.js";
 import type { Purger } from "./purger.js";
 import { ownerFor } from "./reach.js";
 import type { RestoreSession } from "./restoration.js";
@@ -33,12 +33,17 @@ export interface SessionDeps {
   readonly users: UserStore;
   readonly purger: Purger;
   readonly restoreSession: RestoreSession;
+  readonly makeSession: MakeSession;
   readonly retentionMs: number;
+  /** About what the database's clock says. */
+  readonly now: () => Date;
 }
 
 export type SessionService = ReturnType<typeof createSessionService>;
 
-export function createSessionService({ changes, sessions, users, purger, restoreSession, retentionMs }: SessionDeps) {
+export function createSessionService(deps: SessionDeps) {
+  const { changes, sessions, users, purger, restoreSession, makeSession, retentionMs, now } = deps;
+
   return {
     async createSession(request: api.CreateSessionRequest, call: Call): Promise<api.CreateSessionResponse> {
       const { sessionId, userId, metadata } = request;
@@ -46,9 +51,10 @@ export function createSessionService({ changes, sessions, users, purger, restore
       checks.id("session_id", sessionId);
       checks.optionalId("user_id", userId);
       checks.metadata("metadata", metadata);
+      checkExpiry(checks, request.expiry, now());
       checks.done();
 
-      const input = newSession(call, sessionId, userId, metadata);
+      const input = makeSession(call, sessionId, { userId, metadata, expiry: expiryOf(request.expiry) });
       const session = await changes.submit(call, {
         session: input.key,
         users: () => [input.user],
@@ -90,26 +96,31 @@ export function createSessionService({ changes, sessions, users, purger, restore
       call: Call,
       { undelete = false } = {},
     ): Promise<api.UpdateSessionResponse> {
-      const { sessionId, userId, etag, metadataMode } = request;
+      const { sessionId, userId, etag, metadataMode, clearExpiry } = request;
       const checks = createChecks();
       checks.id("session_id", sessionId);
       if (userId) checks.id("user_id", userId);
       checks.metadata("metadata", request.metadata);
       checks.oneOf("metadata_mode", metadataMode, MetadataMode);
       checks.etag("etag", etag);
+      checkExpiry(checks, request.expiry, now());
+      if (clearExpiry && request.expiry)
+        checks.fail("clear_expiry", "Comes with an expiry: send one of them, or neither.");
       checks.done();
 
       const key = keyOf(call.project, sessionId);
+      const expiry = clearExpiry ? ("none" as const) : expiryOf(request.expiry);
       if (userId !== undefined) ownerFor(call, userId);
       const user = userId && keyOf(call.project, userId);
       const apply = metadataUpdate(request.metadata, metadataMode);
-      const metadata = apply && ((current: Uint8Array | undefined) => stored(call.project, apply(current)));
+      const metadata = apply && ((current: Uint8Array | undefined) => findableMetadata(call.project, apply(current)));
       const undeleteUnder = undelete ? newId() : undefined;
       const session = await changes.submit(call, {
         session: key,
         users: (found) => (user === undefined ? (undelete && found?.deleted ? [found.user] : []) : [found?.user, user]),
         namedUsers: [user],
-        decide: (state) => updateSession(state, key, { etag, user, metadata, undeleteUnder }),
+        newest: request.expiry?.$case === "idleTtl",
+        decide: (state) => updateSession(state, key, { etag, user, metadata, expiry, undeleteUnder }),
       });
       return { session: toSession(session) };
     },
@@ -204,36 +215,6 @@ export function createSessionService({ changes, sessions, users, purger, restore
       }
     },
   };
-}
-
-/** What is needed to create a session, which AddMemory does too. */
-export function newSession(
-  call: Call,
-  sessionId: string,
-  userId: string | undefined,
-  metadata: JsonObject | undefined,
-): NewSession {
-  const { project } = call;
-  const owner = ownerFor(call, userId);
-  return {
-    key: keyOf(project, sessionId),
-    project,
-    uid: randomUUID(),
-    epoch: newId(),
-    user: owner === undefined ? undefined : keyOf(project, owner),
-    ...stored(project, metadata ?? {}),
-  };
-}
-
-function stored(
-  project: string,
-  metadata: JsonObject,
-): Pick<SessionRecord, "metadata" | "terms"> & {
-  metadata: Uint8Array | undefined;
-  terms: readonly string[] | undefined;
-} {
-  const bytes = storedMetadata(metadata);
-  return { metadata: bytes, terms: bytes && indexTerms(project, metadata) };
 }
 
 /** Stored times are whole milliseconds: those after a part of one are those after the whole of it that has begun. */

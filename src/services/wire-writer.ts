@@ -46,7 +46,7 @@ export class WireWriter {
     for (let index = 0; index < ascii.length; index++) this.#bytes[this.#end++] = ascii.charCodeAt(index);
   }
 
-  /** A `google.protobuf.Timestamp`. */
+  /** A `google.protobuf.Timestamp`, or a `google.protobuf.Duration`, which has the same fields. */
   time(field: number, milliseconds: number): void {
     this.#reserve(5 * MAX_VARINT);
     this.#varint(field * 8 + LENGTH_DELIMITED);

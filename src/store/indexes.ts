@@ -40,6 +40,8 @@ export const INDEXES = {
     { name: "purging", key: { purging: 1 }, partialFilterExpression: { purging: { $exists: true } } },
     { name: "deleted", key: { project: 1, deleteTime: 1 }, partialFilterExpression: { deleteTime: { $exists: true } } },
     { name: "due", key: { purgeTime: 1 }, partialFilterExpression: { purgeTime: { $exists: true } } },
+    // What expires by itself, see domain/expiry.ts. Named by its field: "expiry" is the TTL index of what is to be erased.
+    { name: "expiresAt", key: { expiresAt: 1 }, partialFilterExpression: { expiresAt: { $exists: true } } },
     // Whose messages wait to be embedded, those first that wait longest.
     { name: "unembedded", key: { unembedded: 1 }, partialFilterExpression: { unembedded: { $exists: true } } },
     ttl,

@@ -209,6 +209,7 @@ function retirementWith({ epoch, deleteTime, purgeTime }: UserRecord): { $set: o
           { $ifNull: ["$retired", "$$REMOVE"] },
         ],
       },
+      expiresAt: "$$REMOVE",
       expireAt: { $cond: [{ $or: [hasMemory, { $isArray: "$retired" }] }, "$$REMOVE", purgeTime] },
     },
   };

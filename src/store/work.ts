@@ -18,14 +18,24 @@ export interface Work {
   sessionsOf(user: string): AsyncIterable<string>;
   /** The deleted sessions of a user that their deletion took along. */
   sessionsTakenWith(user: string, epoch: string): AsyncIterable<string>;
+  /** Live sessions that are due to expire, the oldest first. */
+  sessionsExpiring(now: Date): AsyncIterable<string>;
   sessionsDue(now: Date): AsyncIterable<string>;
   usersDue(now: Date): AsyncIterable<string>;
   sessionsDeleted(project: string, upTo: Date): AsyncIterable<string>;
   usersDeleted(project: string, upTo: Date): AsyncIterable<string>;
-  /** How long ago the oldest thing that is not gone yet was due, in milliseconds; 0 when nothing is. */
-  lag(): Promise<number>;
+  /** How far the work is behind. */
+  lag(): Promise<Lag>;
   /** How much of a project was deleted up to this time and is still there. */
   countDeleted(call: Call, upTo: Date): Promise<{ sessions: number; messages: number; users: number }>;
+}
+
+/** In milliseconds; 0 when nothing is due. */
+export interface Lag {
+  /** How long ago the oldest thing that is not erased yet was due. */
+  readonly purge: number;
+  /** How long ago the oldest session has expired that is still live. */
+  readonly expiry: number;
 }
 
 const BATCH = 200;
@@ -53,6 +63,13 @@ export function createWork(database: Database): Work {
       each(users.find({ task: { $exists: true }, "task.kind": { $exists: true } }, { batchSize: BATCH })),
     sessionsOf: (user) => sessionKeys({ user }),
     sessionsTakenWith: (user, takenBy) => sessionKeys({ user, deleted: true, takenBy }),
+    sessionsExpiring: (now) =>
+      keys(
+        sessions.find(
+          { expiresAt: { $lte: now } },
+          { sort: { expiresAt: 1 }, projection: { _id: 1 }, batchSize: BATCH },
+        ),
+      ),
     sessionsDue: (now) => sessionKeys({ purgeTime: { $lte: now }, purging: { $exists: false } }),
     usersDue: (now) => userKeys({ purgeTime: { $lte: now } }),
     sessionsDeleted: (project, upTo) =>
@@ -61,8 +78,9 @@ export function createWork(database: Database): Work {
     async lag() {
       const now = database.now();
       const bound = { limit: 1, maxTimeMS: OPERATION_TIMEOUT_MS };
-      const [session, user, message, unmarked] = await translated(() =>
+      const [expiring, session, user, message, unmarked] = await translated(() =>
         Promise.all([
+          sessions.find({ expiresAt: { $lte: now } }, { ...bound, ...oldestBy("expiresAt") }).next(),
           sessions.find({ purgeTime: { $lte: now } }, { ...bound, ...oldestBy("purgeTime") }).next(),
           users.find({ purgeTime: { $lte: now } }, { ...bound, ...oldestBy("purgeTime") }).next(),
           messages.find({ expireAt: { $lte: now } }, { ...bound, ...oldestBy("expireAt") }).next(),
@@ -86,7 +104,9 @@ export function createWork(database: Database): Work {
           .flatMap(({ retired = [] }) => retired.filter(({ task }) => task === "mark"))
           .map((entry) => entry.purgeTime),
       ];
-      return Math.max(0, ...times.flatMap((time) => (time ? [now.getTime() - time.getTime()] : [])));
+      const since = (...times: (Date | undefined)[]) =>
+        Math.max(0, ...times.flatMap((time) => (time ? [now.getTime() - time.getTime()] : [])));
+      return { purge: since(...times), expiry: since(expiring?.expiresAt) };
     },
     async countDeleted({ project, signal }, upTo) {
       const goners = new Set<string>();

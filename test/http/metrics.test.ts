@@ -5,6 +5,7 @@ import { Role, startKeyed } from "../auth/support.js";
 import { failure } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
 import { callAny, EVERY_METHOD } from "../support/every-method.js";
+import { idleTtl } from "../support/expiry.js";
 import { hold } from "../support/hold.js";
 import { type Labels, type Scrape, scrapeOf } from "../support/prometheus.js";
 import { startProxy } from "../support/proxy.js";
@@ -33,6 +34,8 @@ const becomes = (service: TestService, expected: number, name: string, labels?: 
 const GET_SESSION = { method: "sessions.v1.SessionService/GetSession" };
 const ADD_MEMORY = { method: "sessions.v1.MemoryService/AddMemory" };
 const LIST_MESSAGES = { method: "sessions.v1.MemoryService/ListMessages" };
+
+const HOUR_MS = 3_600_000;
 
 describe("a service that is alone", () => {
   let service: TestService;
@@ -211,8 +214,6 @@ test("what is kept of sessions is told, and whether it was of use", async () => 
 });
 
 describe("erasure", () => {
-  const HOUR_MS = 3_600_000;
-
   test("is counted: sessions, messages, users", async () => {
     const service = await startHttp();
     onTestFinished(service.stop);
@@ -270,6 +271,28 @@ describe("erasure", () => {
     onTestFinished(purging.stop);
     await becomes(purging, 0, "sessions_purge_lag_seconds");
   });
+});
+
+test("how many sessions have expired is counted where they were deleted, and how far that is behind is told by every process", async () => {
+  const service = await startHttp({ purgeIntervalMs: HOUR_MS });
+  onTestFinished(service.stop);
+  await service.sessions.createSession({ sessionId: "s", expiry: idleTtl(HOUR_MS) });
+  await service.sessions.createSession({ sessionId: "lives", expiry: idleTtl(HOUR_MS) });
+  const { sessions } = service.database;
+  await sessions.updateOne({ _id: "default/s" }, { $set: { expiresAt: new Date(Date.now() - HOUR_MS) } });
+
+  const { databaseName } = service.database.db;
+  const watching = await startHttp({ databaseName, purgeIntervalMs: HOUR_MS });
+  onTestFinished(watching.stop);
+  const lag = async () => (await scrape(watching)).value("sessions_expiry_lag_seconds") ?? 0;
+  await eventually("it is an hour behind", async () => (await lag()) >= HOUR_MS / 1_000);
+  expect((await scrape(watching)).value("sessions_purge_lag_seconds")).toBe(0);
+
+  const expiring = await startHttp({ databaseName, purgeIntervalMs: 100 });
+  onTestFinished(expiring.stop);
+  await becomes(expiring, 1, "sessions_expired_total");
+  await becomes(expiring, 0, "sessions_expiry_lag_seconds");
+  expect((await scrape(watching)).value("sessions_expired_total")).toBe(0);
 });
 
 test("the database is told to be away, and back", async () => {

@@ -144,6 +144,7 @@ describe("the dashboard and the alerts", () => {
       "SessionsDatabaseUnreachable",
       "SessionsErrorsHigh",
       "SessionsPurgeLagging",
+      "SessionsExpiryLagging",
     ]);
     for (const rule of rules) {
       expect(rule).toMatchObject({

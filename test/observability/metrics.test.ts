@@ -84,8 +84,8 @@ test("with several processes counts and sizes are summed, the database is as its
   first.calls.began(LIST);
   first.databaseIs("reachable");
   second.databaseIs("unreachable");
-  first.purgeLagIs(90_000);
-  second.purgeLagIs(30_000);
+  first.lagIs({ purge: 90_000, expiry: 0 });
+  second.lagIs({ purge: 30_000, expiry: 40_000 });
   const scrape = scrapeOf(await textOfAll(await Promise.all(processes.map((one) => one.report()))));
   expect(scrape.value("sessions_calls_total", { ...GET_METHOD, code: "OK" })).toBe(3);
   expect(scrape.value("sessions_calls_total", GET_METHOD)).toBe(4);
@@ -96,6 +96,7 @@ test("with several processes counts and sizes are summed, the database is as its
   expect(scrape.value("sessions_cache_bytes")).toBe(110);
   expect(scrape.value("sessions_database_reachable")).toBe(0);
   expect(scrape.value("sessions_purge_lag_seconds")).toBe(90);
+  expect(scrape.value("sessions_expiry_lag_seconds")).toBe(40);
   expect(scrape.value("sessions_build_info", { version: "1.2.3" })).toBe(1);
 });
 

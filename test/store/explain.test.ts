@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createKeyStore } from "../../src/store/keys.js";
 import { createWork } from "../../src/store/work.js";
 import type { Api } from "../support/api.js";
+import { createTestExpirer } from "../support/expirer.js";
+import { idleTtl } from "../support/expiry.js";
 import { createTestPurger } from "../support/purger.js";
 import { type Explainer, LONG, RETENTION_MS, startExplainer } from "./explainer.js";
 
@@ -20,6 +22,8 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
   GetSession: () => api.sessions.getSession({ sessionId: "session-1" }),
   BatchGetSessions: () => api.sessions.batchGetSessions({ sessionIds: ["session-1", "session-2", "none"] }),
   UpdateSession: () => api.sessions.updateSession({ sessionId: "session-1", metadata: { a: 1 }, userId: "user-2" }),
+  "UpdateSession with an idle time": () =>
+    api.sessions.updateSession({ sessionId: LONG, expiry: idleTtl(RETENTION_MS) }),
   DeleteSession: () => api.sessions.deleteSession({ sessionId: "session-2" }),
   "UndeleteSession with memory": () => api.sessions.undeleteSession({ sessionId: "session-2", restoreMemory: true }),
   "UndeleteSession without memory": async () => {
@@ -62,6 +66,10 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
   "a look-up of a key": () => createKeyStore(explainer.monitored).find("no hash"),
   "PurgeDeleted as a dry run": () => api.purge.purgeDeleted({ olderThan: { seconds: 0, nanos: 0 }, dryRun: true }),
   "a look at how far erasure is behind": () => createWork(explainer.monitored).lag(),
+  "a look for what has expired": async () => {
+    await api.sessions.createSession({ sessionId: "expiring", userId: "user-1", expiry: idleTtl(1) });
+    await createTestExpirer(explainer.monitored).pass();
+  },
   "a pass of the purger": () => createTestPurger(explainer.monitored, RETENTION_MS * 2).pass(),
   PurgeDeleted: async () => {
     await api.sessions.deleteSession({ sessionId: "session-7" });
@@ -99,13 +107,13 @@ test.each([
   }
 });
 
-test("a look at how far erasure is behind costs the same however far it is", async () => {
+test("a look at how far erasure and expiry are behind costs the same however far it is", async () => {
   const { sessions } = explainer.monitored;
   const due = new Date(0);
   const entry = { epoch: "e", deleteTime: due, purgeTime: due, doneTo: 0, task: "mark" as const };
-  await sessions.updateMany({}, { $set: { purgeTime: due, retired: [entry] } });
+  await sessions.updateMany({}, { $set: { purgeTime: due, expiresAt: due, retired: [entry] } });
   const plans = await explainer.plansOf(() => createWork(explainer.monitored).lag());
-  expect(plans).toHaveLength(4);
+  expect(plans).toHaveLength(5);
   for (const { shape, keysExamined, docsExamined } of plans) {
     expect(keysExamined, shape).toBeLessThan(150);
     expect(docsExamined, shape).toBeLessThan(150);

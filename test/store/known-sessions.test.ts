@@ -42,6 +42,7 @@ function add(key: string, before: SessionRecord | undefined, ...lengths: number[
       user: undefined,
       metadata: new Uint8Array([1, 2, 3]),
       terms: ["t"],
+      expiry: undefined,
     },
     messages: lengths.map((length, index) => ({
       messageId: `${before?.lastSequence ?? 0}-${index}`,

@@ -18,6 +18,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Struct } from "../../../src/domain/struct.js";
+import { Duration } from "../../google/protobuf/duration.js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { Message, MetadataMode, RoleType, Session, Summary } from "./resources.js";
 
@@ -94,7 +95,24 @@ export interface AddMemoryRequest {
    * that was deleted or cleared since. When it is another, the call is ABORTED (SEQUENCE_MISMATCH), adds nothing, and the
    * error's metadata has the right one as `last_sequence`. Negative is INVALID_ARGUMENT. At most 2^53 - 1.
    */
-  expectedLastSequence?: number | undefined;
+  expectedLastSequence?:
+    | number
+    | undefined;
+  /** Optional. When the session is to expire, see Session. Used only when this call creates the session. Unset: as for CreateSession. */
+  expiry:
+    | //
+    /**
+     * Optional. The moment. When this call creates the session, not in the future is INVALID_ARGUMENT: else it does not matter any more, and
+     * a call can be repeated later. A part of a millisecond counts as a whole one.
+     */
+    { $case: "expireTime"; value: Timestamp }
+    | //
+    /**
+     * Optional. How long the session may be idle: more than 0, at most 3153600000 seconds (36,500 days). A part of a millisecond counts
+     * as a whole one.
+     */
+    { $case: "idleTtl"; value: Duration }
+    | undefined;
 }
 
 /** AddedMessage tells where an added message is. */
@@ -515,6 +533,7 @@ function createBaseAddMemoryRequest(): AddMemoryRequest {
     userId: undefined,
     sessionMetadata: undefined,
     expectedLastSequence: undefined,
+    expiry: undefined,
   };
 }
 
@@ -534,6 +553,14 @@ export const AddMemoryRequest: MessageFns<AddMemoryRequest> = {
     }
     if (message.expectedLastSequence !== undefined) {
       writer.uint32(40).int64(message.expectedLastSequence);
+    }
+    switch (message.expiry?.$case) {
+      case "expireTime":
+        Timestamp.encode(message.expiry.value, writer.uint32(66).fork()).join();
+        break;
+      case "idleTtl":
+        Duration.encode(message.expiry.value, writer.uint32(74).fork()).join();
+        break;
     }
     return writer;
   },
@@ -591,6 +618,22 @@ export const AddMemoryRequest: MessageFns<AddMemoryRequest> = {
             message.expectedLastSequence = longToNumber(reader.int64());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.expiry = { $case: "expireTime", value: Timestamp.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.expiry = { $case: "idleTtl", value: Duration.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -613,6 +656,20 @@ export const AddMemoryRequest: MessageFns<AddMemoryRequest> = {
     message.userId = object.userId ?? undefined;
     message.sessionMetadata = object.sessionMetadata ?? undefined;
     message.expectedLastSequence = object.expectedLastSequence ?? undefined;
+    switch (object.expiry?.$case) {
+      case "expireTime": {
+        if (object.expiry?.value !== undefined && object.expiry?.value !== null) {
+          message.expiry = { $case: "expireTime", value: Timestamp.fromPartial(object.expiry.value) };
+        }
+        break;
+      }
+      case "idleTtl": {
+        if (object.expiry?.value !== undefined && object.expiry?.value !== null) {
+          message.expiry = { $case: "idleTtl", value: Duration.fromPartial(object.expiry.value) };
+        }
+        break;
+      }
+    }
     return message;
   },
 };

@@ -4,6 +4,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Struct } from "../../../src/domain/struct.js";
+import { Duration } from "../../google/protobuf/duration.js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 
 /** RoleType is the kind of speaker of a message. */
@@ -117,6 +118,28 @@ export interface Session {
    * Opaque, at most 64 characters. Sent back in a write, it makes the write fail when the session has changed since.
    */
   etag: string;
+  /**
+   * Output only. What ends the session's life by itself: at `expires_at` the service soft-deletes it, as DeleteSession does. Unset: nothing.
+   * It stays set while the session is soft-deleted by hand or with its user, and holds again when the session comes back: an `idle_ttl` is
+   * counted anew from then, and an `expire_time` that has passed is gone. A session that expired has none any more, also when it comes
+   * back.
+   */
+  expiry:
+    | //
+    /** Output only. The session expires at this moment. */
+    { $case: "expireTime"; value: Timestamp }
+    | //
+    /** Output only. The session expires when nothing was added to its memory for so long, see `expires_at`. */
+    { $case: "idleTtl"; value: Duration }
+    | undefined;
+  /**
+   * Output only. When the session expires, as it stands: its `expire_time`, or `idle_ttl` after the last message was added, without one
+   * after the session was created or came back. It is the time of adding that counts, not the message's create_time, so that old
+   * conversations which are imported are not gone at once; and messages that are deleted or cleared do not take back what they have given.
+   * Not before this moment, and within one purge interval after it, the session is soft-deleted by the service; until then it is there, and a
+   * message that is added still moves the moment. Unset without an expiry and while the session is soft-deleted.
+   */
+  expiresAt: Timestamp | undefined;
 }
 
 /** Message is one entry of a session's memory. */
@@ -224,6 +247,8 @@ function createBaseSession(): Session {
     purgeTime: undefined,
     messageCount: 0,
     etag: "",
+    expiry: undefined,
+    expiresAt: undefined,
   };
 }
 
@@ -261,6 +286,17 @@ export const Session: MessageFns<Session> = {
     }
     if (message.etag !== "") {
       writer.uint32(90).string(message.etag);
+    }
+    switch (message.expiry?.$case) {
+      case "expireTime":
+        Timestamp.encode(message.expiry.value, writer.uint32(98).fork()).join();
+        break;
+      case "idleTtl":
+        Duration.encode(message.expiry.value, writer.uint32(106).fork()).join();
+        break;
+    }
+    if (message.expiresAt !== undefined) {
+      Timestamp.encode(message.expiresAt, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -366,6 +402,30 @@ export const Session: MessageFns<Session> = {
             message.etag = reader.string();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.expiry = { $case: "expireTime", value: Timestamp.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.expiry = { $case: "idleTtl", value: Duration.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.expiresAt = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -404,6 +464,23 @@ export const Session: MessageFns<Session> = {
       : undefined;
     message.messageCount = object.messageCount ?? 0;
     message.etag = object.etag ?? "";
+    switch (object.expiry?.$case) {
+      case "expireTime": {
+        if (object.expiry?.value !== undefined && object.expiry?.value !== null) {
+          message.expiry = { $case: "expireTime", value: Timestamp.fromPartial(object.expiry.value) };
+        }
+        break;
+      }
+      case "idleTtl": {
+        if (object.expiry?.value !== undefined && object.expiry?.value !== null) {
+          message.expiry = { $case: "idleTtl", value: Duration.fromPartial(object.expiry.value) };
+        }
+        break;
+      }
+    }
+    message.expiresAt = (object.expiresAt !== undefined && object.expiresAt !== null)
+      ? Timestamp.fromPartial(object.expiresAt)
+      : undefined;
     return message;
   },
 };

@@ -18,6 +18,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Struct } from "../../../src/domain/struct.js";
+import { Duration } from "../../google/protobuf/duration.js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { MetadataMode, Session } from "./resources.js";
 
@@ -51,7 +52,24 @@ export interface CreateSessionRequest {
     | string
     | undefined;
   /** Optional. The caller's own data, see Session for its limits. */
-  metadata: { [key: string]: any } | undefined;
+  metadata:
+    | { [key: string]: any }
+    | undefined;
+  /**
+   * Optional. When the session is to expire, see Session. Unset: when nothing was added to it for as long as the service is configured to
+   * keep idle sessions (SESSIONS_DEFAULT_IDLE_TTL), or never when it is not.
+   */
+  expiry:
+    | //
+    /** Optional. The moment. Not in the future is INVALID_ARGUMENT. A part of a millisecond counts as a whole one. */
+    { $case: "expireTime"; value: Timestamp }
+    | //
+    /**
+     * Optional. How long the session may be idle: more than 0, at most 3153600000 seconds (36,500 days). A part of a millisecond counts
+     * as a whole one.
+     */
+    { $case: "idleTtl"; value: Duration }
+    | undefined;
 }
 
 /** CreateSessionResponse is the response of CreateSession. */
@@ -113,6 +131,21 @@ export interface UpdateSessionRequest {
     | undefined;
   /** Optional. The etag of the session that the caller has read. Empty: whatever it is now. At most 64 characters. */
   etag: string;
+  /** Optional. When the session is to expire from now on, see Session, instead of what was said before. Unset: as it is. */
+  expiry:
+    | //
+    /** Optional. The moment. Not in the future is INVALID_ARGUMENT. A part of a millisecond counts as a whole one. */
+    { $case: "expireTime"; value: Timestamp }
+    | //
+    /**
+     * Optional. How long the session may be idle: more than 0, at most 3153600000 seconds (36,500 days). A part of a millisecond counts
+     * as a whole one. It is counted from when the newest message that is there was added, without one from the session's creation: one that
+     * has been idle for longer than that expires within the next purge interval.
+     */
+    { $case: "idleTtl"; value: Duration }
+    | undefined;
+  /** Optional. Whether the session is not to expire any more. Together with an expiry it is INVALID_ARGUMENT. Default false. */
+  clearExpiry: boolean;
 }
 
 /** UpdateSessionResponse is the response of UpdateSession. */
@@ -245,7 +278,7 @@ export interface ListSessionsResponse {
 }
 
 function createBaseCreateSessionRequest(): CreateSessionRequest {
-  return { sessionId: "", userId: undefined, metadata: undefined };
+  return { sessionId: "", userId: undefined, metadata: undefined, expiry: undefined };
 }
 
 export const CreateSessionRequest: MessageFns<CreateSessionRequest> = {
@@ -258,6 +291,14 @@ export const CreateSessionRequest: MessageFns<CreateSessionRequest> = {
     }
     if (message.metadata !== undefined) {
       Struct.encode(Struct.wrap(message.metadata), writer.uint32(26).fork()).join();
+    }
+    switch (message.expiry?.$case) {
+      case "expireTime":
+        Timestamp.encode(message.expiry.value, writer.uint32(34).fork()).join();
+        break;
+      case "idleTtl":
+        Duration.encode(message.expiry.value, writer.uint32(42).fork()).join();
+        break;
     }
     return writer;
   },
@@ -299,6 +340,22 @@ export const CreateSessionRequest: MessageFns<CreateSessionRequest> = {
             message.metadata = Struct.unwrap(Struct.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.expiry = { $case: "expireTime", value: Timestamp.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.expiry = { $case: "idleTtl", value: Duration.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -319,6 +376,20 @@ export const CreateSessionRequest: MessageFns<CreateSessionRequest> = {
     message.sessionId = object.sessionId ?? "";
     message.userId = object.userId ?? undefined;
     message.metadata = object.metadata ?? undefined;
+    switch (object.expiry?.$case) {
+      case "expireTime": {
+        if (object.expiry?.value !== undefined && object.expiry?.value !== null) {
+          message.expiry = { $case: "expireTime", value: Timestamp.fromPartial(object.expiry.value) };
+        }
+        break;
+      }
+      case "idleTtl": {
+        if (object.expiry?.value !== undefined && object.expiry?.value !== null) {
+          message.expiry = { $case: "idleTtl", value: Duration.fromPartial(object.expiry.value) };
+        }
+        break;
+      }
+    }
     return message;
   },
 };
@@ -639,7 +710,15 @@ export const BatchGetSessionsResponse: MessageFns<BatchGetSessionsResponse> = {
 };
 
 function createBaseUpdateSessionRequest(): UpdateSessionRequest {
-  return { sessionId: "", metadata: undefined, metadataMode: 0, userId: undefined, etag: "" };
+  return {
+    sessionId: "",
+    metadata: undefined,
+    metadataMode: 0,
+    userId: undefined,
+    etag: "",
+    expiry: undefined,
+    clearExpiry: false,
+  };
 }
 
 export const UpdateSessionRequest: MessageFns<UpdateSessionRequest> = {
@@ -658,6 +737,17 @@ export const UpdateSessionRequest: MessageFns<UpdateSessionRequest> = {
     }
     if (message.etag !== "") {
       writer.uint32(42).string(message.etag);
+    }
+    switch (message.expiry?.$case) {
+      case "expireTime":
+        Timestamp.encode(message.expiry.value, writer.uint32(50).fork()).join();
+        break;
+      case "idleTtl":
+        Duration.encode(message.expiry.value, writer.uint32(58).fork()).join();
+        break;
+    }
+    if (message.clearExpiry !== false) {
+      writer.uint32(64).bool(message.clearExpiry);
     }
     return writer;
   },
@@ -715,6 +805,30 @@ export const UpdateSessionRequest: MessageFns<UpdateSessionRequest> = {
             message.etag = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.expiry = { $case: "expireTime", value: Timestamp.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.expiry = { $case: "idleTtl", value: Duration.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.clearExpiry = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -737,6 +851,21 @@ export const UpdateSessionRequest: MessageFns<UpdateSessionRequest> = {
     message.metadataMode = object.metadataMode ?? 0;
     message.userId = object.userId ?? undefined;
     message.etag = object.etag ?? "";
+    switch (object.expiry?.$case) {
+      case "expireTime": {
+        if (object.expiry?.value !== undefined && object.expiry?.value !== null) {
+          message.expiry = { $case: "expireTime", value: Timestamp.fromPartial(object.expiry.value) };
+        }
+        break;
+      }
+      case "idleTtl": {
+        if (object.expiry?.value !== undefined && object.expiry?.value !== null) {
+          message.expiry = { $case: "idleTtl", value: Duration.fromPartial(object.expiry.value) };
+        }
+        break;
+      }
+    }
+    message.clearExpiry = object.clearExpiry ?? false;
     return message;
   },
 };
@@ -1499,7 +1628,7 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): BatchGetSessionsResponse => BatchGetSessionsResponse.decode(value),
   },
   /**
-   * UpdateSession changes metadata or user. Concurrent merges of different keys all survive.
+   * UpdateSession changes metadata, user or expiry. Concurrent merges of different keys all survive.
    *
    * A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND), a wrong etag is ABORTED (ETAG_MISMATCH), an unknown
    * or deleted user is FAILED_PRECONDITION (USER_NOT_FOUND).
@@ -1602,7 +1731,7 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
    */
   batchGetSessions: handleUnaryCall<BatchGetSessionsRequest, BatchGetSessionsResponse>;
   /**
-   * UpdateSession changes metadata or user. Concurrent merges of different keys all survive.
+   * UpdateSession changes metadata, user or expiry. Concurrent merges of different keys all survive.
    *
    * A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND), a wrong etag is ABORTED (ETAG_MISMATCH), an unknown
    * or deleted user is FAILED_PRECONDITION (USER_NOT_FOUND).
@@ -1701,7 +1830,7 @@ export interface SessionServiceClient extends Client {
     callback: (error: ServiceError | null, response: BatchGetSessionsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * UpdateSession changes metadata or user. Concurrent merges of different keys all survive.
+   * UpdateSession changes metadata, user or expiry. Concurrent merges of different keys all survive.
    *
    * A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND), a wrong etag is ABORTED (ETAG_MISMATCH), an unknown
    * or deleted user is FAILED_PRECONDITION (USER_NOT_FOUND).

@@ -26,7 +26,7 @@ export function sessionRoutes(sessions: SessionService, positions: Positions<Pla
         const userId = fields.text("user_id");
         const metadata = fields.object("metadata");
         fields.done();
-        const { session } = await sessions.createSession({ sessionId, userId, metadata }, call);
+        const { session } = await sessions.createSession({ sessionId, userId, metadata, expiry: undefined }, call);
         return json(toZepSession(session as Session));
       },
     },
@@ -59,6 +59,8 @@ export function sessionRoutes(sessions: SessionService, positions: Positions<Pla
           metadataMode: MetadataMode.METADATA_MODE_MERGE,
           userId: undefined,
           etag: "",
+          expiry: undefined,
+          clearExpiry: false,
         };
         const { session } = await sessions.updateSession(update, call, { undelete: true });
         return json(toZepSession(session as Session));

@@ -17,6 +17,10 @@ export function setIfAsKnown(known: SessionRecord, fields: Partial<SessionRecord
     })),
     { $eq: ["$deleted", false] },
     { $eq: [{ $type: "$purging" }, "missing"] },
+    // What is added moves the moment at which the session expires by this.
+    known.idleTtlMs === undefined
+      ? { $eq: [{ $type: "$idleTtlMs" }, "missing"] }
+      : { $eq: ["$idleTtlMs", { $literal: known.idleTtlMs }] },
   ];
   return [
     { $replaceWith: { $cond: [{ $and: holds }, { $mergeObjects: ["$$ROOT", { $literal: fields }] }, "$$ROOT"] } },
@@ -30,6 +34,7 @@ export function isAsKnown(known: SessionRecord, stored: SessionRecord | undefine
     stored.epoch === known.epoch &&
     stored.lastSequence === known.lastSequence &&
     stored.messageCount === known.messageCount &&
+    stored.idleTtlMs === known.idleTtlMs &&
     !stored.deleted &&
     !stored.purging
   );

@@ -1,0 +1,57 @@
+import { invalidFields } from "./errors.js";
+import type { SessionRecord } from "./records.js";
+
+/**
+ * What ends a session's life by itself: a moment, or a time in which nothing is added to it. Whatever makes, revives, deletes or adds to
+ * a session passes through here. A session without an expiry comes out as it went in: it pays nothing for those that have one.
+ */
+export type Expiry = { readonly time: Date } | { readonly idleMs: number };
+
+/** Throws INVALID_ARGUMENT for a moment that is not to come. */
+export function checkAhead(expiry: Expiry | undefined, now: Date): void {
+  if (expiry && "time" in expiry && expiry.time <= now)
+    throw invalidFields([{ field: "expire_time", description: NOT_AHEAD }]);
+}
+
+export const NOT_AHEAD = "Does not lie in the future.";
+
+/** The session with this expiry in place of the one that it had. Idleness counts from when it was last added to. */
+export function withExpiry(session: SessionRecord, expiry: Expiry, idleSince: Date): SessionRecord {
+  if ("time" in expiry) return { ...session, expireTime: expiry.time, idleTtlMs: undefined, expiresAt: expiry.time };
+  const { idleMs } = expiry;
+  return { ...session, expireTime: undefined, idleTtlMs: idleMs, expiresAt: after(idleSince, idleMs) };
+}
+
+/** The session without an expiry. */
+export function withoutExpiry(session: SessionRecord): SessionRecord {
+  if (session.expireTime === undefined && session.idleTtlMs === undefined) return session;
+  return { ...session, expireTime: undefined, idleTtlMs: undefined, expiresAt: undefined };
+}
+
+/** The session when something is added to it. Its life never gets shorter by that, where two clocks differ a little. */
+export function addedTo(session: SessionRecord, now: Date): SessionRecord {
+  const { idleTtlMs, expiresAt } = session;
+  if (idleTtlMs === undefined) return session;
+  const moved = after(now, idleTtlMs);
+  return { ...session, expiresAt: expiresAt && expiresAt > moved ? expiresAt : moved };
+}
+
+/** The session when it is deleted: what it was to expire by waits for its return. */
+export function asleep(session: SessionRecord): SessionRecord {
+  return session.expiresAt === undefined ? session : { ...session, expiresAt: undefined };
+}
+
+/** The session when it comes back: idleness counts anew, and a moment that has passed is gone, or it would be deleted at once. */
+export function awake(session: SessionRecord, now: Date): SessionRecord {
+  const { expireTime, idleTtlMs } = session;
+  if (idleTtlMs !== undefined) return { ...session, expiresAt: after(now, idleTtlMs) };
+  if (expireTime === undefined) return session;
+  return expireTime > now ? { ...session, expiresAt: expireTime } : withoutExpiry(session);
+}
+
+/** Whether the moment has come. */
+export function isDue({ expiresAt }: SessionRecord, now: Date): boolean {
+  return expiresAt !== undefined && expiresAt <= now;
+}
+
+const after = (time: Date, ms: number): Date => new Date(time.getTime() + ms);
