@@ -48,6 +48,7 @@ export function jsonOfMessage(message: Message) {
     token_count: message.tokenCount,
     create_time: message.createTime,
     update_time: message.updateTime,
+    etag: message.etag,
   };
 }
 

@@ -53,13 +53,16 @@ export interface MemoryCalls {
   listMessages(request: api.ListMessagesRequest, options?: CallOptions): Listing<Message>;
   /** NOT_FOUND (SESSION_NOT_FOUND, MESSAGE_NOT_FOUND). */
   getMessage(request: api.MessageRequest, options?: CallOptions): Promise<Message>;
-  /** Changes metadata and token count. NOT_FOUND (SESSION_NOT_FOUND, MESSAGE_NOT_FOUND). */
+  /**
+   * Changes metadata, token count and what the message says; what that was before is gone for good. NOT_FOUND (SESSION_NOT_FOUND,
+   * MESSAGE_NOT_FOUND); ABORTED (ETAG_MISMATCH).
+   */
   updateMessage(request: api.UpdateMessageRequest, options?: CallOptions): Promise<Message>;
   /** Cannot be undone. Resolves with the message as it was. NOT_FOUND (SESSION_NOT_FOUND, MESSAGE_NOT_FOUND). */
   deleteMessage(request: api.MessageRequest, options?: CallOptions): Promise<Message>;
   /** Deletes all messages and the summary; cannot be undone. NOT_FOUND (SESSION_NOT_FOUND). */
   clearMemory(request: api.ClearMemoryRequest, options?: CallOptions): Promise<Session>;
-  /** NOT_FOUND (SESSION_NOT_FOUND); FAILED_PRECONDITION (MESSAGE_NOT_FOUND). */
+  /** NOT_FOUND (SESSION_NOT_FOUND); FAILED_PRECONDITION (MESSAGE_NOT_FOUND); ABORTED (SUMMARY_SUPERSEDED). */
   setSummary(request: api.SetSummaryRequest, options?: CallOptions): Promise<Summary>;
   /**
    * Finds messages in one session, or in all of a user's. What is not there has nothing to be found. RESOURCE_EXHAUSTED

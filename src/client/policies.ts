@@ -13,7 +13,7 @@ import type { RequestOf, UnaryName } from "./methods.js";
  * | addMemory with messages | yes | every message has an id, and the service knows a repetition |
  * | addMemory without messages | no | nothing to know a repetition by; could undelete what was deleted in between |
  * | updateSession, updateUser, updateMessage | merge and merge-patch without etag | after a success that got lost, the etag is no longer the current one; replace would drop keys that others merged in between |
- * | setSummary | yes | the latest one counts |
+ * | setSummary | yes | the latest one counts, and one that reaches further stays |
  * | deleteSession | with allowMissing | else the repetition is NOT_FOUND |
  * | createSession, createUser | no | the repetition is ALREADY_EXISTS |
  * | undeleteSession, undeleteUser | no | the repetition is ALREADY_EXISTS |

@@ -198,6 +198,13 @@ export interface UpdateMessageRequest extends MessageRequest {
   readonly metadata?: JsonObject;
   readonly metadataMode?: MetadataMode;
   readonly tokenCount?: number;
+  /** At most 1 MiB of UTF-8. Empty: none; undefined: as it is. What was there before is gone for good, as with the payload. */
+  readonly content?: string;
+  /** At most 1 MiB. Empty: none; undefined: as it is. */
+  readonly payload?: Uint8Array;
+  /** The media type of `payload`. Empty: none; undefined: as it is. */
+  readonly payloadType?: string;
+  readonly etag?: string;
 }
 
 export interface ClearMemoryRequest {
@@ -208,7 +215,7 @@ export interface SetSummaryRequest {
   readonly sessionId: string;
   /** At most 1 MiB of UTF-8. */
   readonly content?: string;
-  /** The last message that the summary covers. */
+  /** The last message that the summary covers: not one before the last that the stored summary covers. */
   readonly recentMessageId: string;
   readonly metadata?: JsonObject;
   readonly tokenCount?: number;

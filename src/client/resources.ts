@@ -55,8 +55,10 @@ export interface Message {
   readonly tokenCount: number;
   /** When the message was made, as its caller said, or else when it was added. */
   readonly createTime: Date;
-  /** When metadata or token count last changed. */
+  /** When the message was last updated; at first when it was added. */
   readonly updateTime: Date;
+  /** Sent back in an update, it makes the update fail when the message has changed since. */
+  readonly etag: string;
 }
 
 /** Condenses a session's memory up to one of its messages. */

@@ -1,3 +1,4 @@
+import { sameBytes } from "./bytes.js";
 import { type Decision, existing, LookupNeeded, type SessionState } from "./decision.js";
 import { messageIdConflict, sequenceMismatch } from "./errors.js";
 import { addedTo } from "./expiry.js";
@@ -126,9 +127,7 @@ function isSame(record: MessageRecord, message: NewMessage): boolean {
   return (
     record.role === message.role &&
     record.roleType === message.roleType &&
-    record.content === message.content &&
-    (record.payloadType ?? "") === (message.payloadType ?? "") &&
-    sameBytes(record.payload, message.payload) &&
+    (record.edited || saysSame(record, message)) &&
     (message.createTime === undefined
       ? record.createTime.getTime() === record.addTime.getTime()
       : record.createTime.getTime() === message.createTime.getTime()) &&
@@ -137,13 +136,14 @@ function isSame(record: MessageRecord, message: NewMessage): boolean {
   );
 }
 
-const NOTHING: Uint8Array = new Uint8Array();
-
-const sameBytes = (a = NOTHING, b = NOTHING): boolean => Buffer.compare(a, b) === 0;
+const saysSame = (record: MessageRecord, message: NewMessage): boolean =>
+  record.content === message.content &&
+  (record.payloadType ?? "") === (message.payloadType ?? "") &&
+  sameBytes(record.payload, message.payload);
 
 /** The same bytes are the same metadata; other bytes may be, with its keys in another order. */
-const sameStruct = (a = NOTHING, b = NOTHING): boolean =>
-  sameBytes(a, b) || (a.length === b.length && sameMetadata(decodeStruct(a), decodeStruct(b)));
+const sameStruct = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
+  sameBytes(a, b) || (a !== undefined && a.length === b?.length && sameMetadata(decodeStruct(a), decodeStruct(b)));
 
 function toRecord(message: NewMessage, session: SessionRecord, sequence: number, now: Date): MessageRecord {
   const { messageId, createTime, ...rest } = message;

@@ -45,6 +45,8 @@ export type ErrorReason =
   | "SCOPE_TOO_LARGE"
   | "EMBEDDINGS_NOT_CONFIGURED"
   | "EMBEDDINGS_UNAVAILABLE"
+  | "TOO_MANY_MESSAGES"
+  | "SUMMARY_SUPERSEDED"
   | "INTERNAL";
 
 export interface Violation {
@@ -165,7 +167,18 @@ export const memoryNotRestorable = (of: { session_id: string } | { user_id: stri
     of,
   );
 
-export const etagMismatch = (of: { session_id: string } | { user_id: string }, etag: string) =>
+export const summarySuperseded = (sessionId: string, messageId: string, storedMessageId: string) =>
+  new SessionsError(
+    "ABORTED",
+    "SUMMARY_SUPERSEDED",
+    `Session ${quote(sessionId)} has a summary that reaches further, to message ${quote(storedMessageId)}: this one, to ${quote(messageId)}, comes too late.`,
+    { session_id: sessionId, recent_message_id: messageId, stored_recent_message_id: storedMessageId },
+  );
+
+export const etagMismatch = (
+  of: { session_id: string } | { session_id: string; message_id: string } | { user_id: string },
+  etag: string,
+) =>
   new SessionsError(
     "ABORTED",
     "ETAG_MISMATCH",

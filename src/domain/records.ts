@@ -110,6 +110,8 @@ export interface MessageRecord {
   /** Absent until the first update, which also sets `version`. */
   readonly updateTime?: Date;
   readonly version?: number;
+  /** Set once its content, its payload or the type of that were changed: then nothing tells what a repetition of its call would have to say. */
+  readonly edited?: true;
   /** Set when this one message was deleted, by itself: restoring the session's memory does not bring it back. */
   readonly deleted?: true;
   /** When the message was deleted, by itself or with its epoch. A mark of the purger, not what hides an epoch's messages. */

@@ -11,6 +11,7 @@ import {
 import { invalidFields } from "../domain/errors.js";
 import type { JsonObject } from "../domain/json.js";
 import { idOf, messageIdOf } from "../domain/keys.js";
+import { messageEtagOf } from "../domain/memory.js";
 import { applyMetadata, type MetadataMode as Mode } from "../domain/metadata.js";
 import {
   type MessageRecord,
@@ -65,6 +66,7 @@ export function toMessage(record: MessageRecord): Message {
     tokenCount: record.tokenCount,
     createTime: toTimestamp(record.createTime),
     updateTime: toTimestamp(record.updateTime ?? record.addTime),
+    etag: messageEtagOf(record),
   };
 }
 

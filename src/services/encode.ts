@@ -151,11 +151,11 @@ function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord
 /** The answer is the message's sequence. */
 function writeMessage(out: WireWriter, field: number, stored: RawDocument<MessageRecord>): number {
   const message = stored.fields();
-  const { _id, session, epoch, payload, payloadType, metadata, updateTime } = message;
+  const { _id, session, epoch, sequence, payload, payloadType, metadata, updateTime, version = 0 } = message;
   out.message(field, messageBytes(stored), () => {
     out.bytes(1, _id.subarray(epoch.length + 1));
     out.bytes(2, idBytes(session));
-    out.integer(3, message.sequence);
+    out.integer(3, sequence);
     out.bytes(4, message.role);
     out.integer(5, message.roleType);
     out.bytes(6, message.content);
@@ -165,8 +165,9 @@ function writeMessage(out: WireWriter, field: number, stored: RawDocument<Messag
     out.integer(10, message.tokenCount);
     out.time(11, message.createTime);
     out.time(12, updateTime ?? message.addTime);
+    out.joined(13, epoch, `-${sequence}-${version}`);
   });
-  return message.sequence;
+  return sequence;
 }
 
 function writeSummary(out: WireWriter, field: number, summary: Raw<SummaryRecord>): void {
@@ -189,7 +190,7 @@ function idBytes(key: Buffer): Buffer {
 
 /** About how many bytes a stored message has on the wire: the database has the names of its fields, too, and its epoch twice. */
 export function messageBytes({ size }: RawDocument<MessageRecord>): number {
-  return size - 140;
+  return size - 120;
 }
 
 export function storedSessionBytes({ size }: RawDocument<SessionRecord>): number {

@@ -1,5 +1,4 @@
 import type * as api from "../../gen/sessions/v1/memory_service.js";
-import { MetadataMode } from "../../gen/sessions/v1/resources.js";
 import { append } from "../domain/append.js";
 import type { Call } from "../domain/call.js";
 import { decodeCursor, encodeCursor, isSequencePosition } from "../domain/cursor.js";
@@ -17,10 +16,11 @@ import { type MessageReader, memoryOf } from "../store/messages.js";
 import type { RawDocument } from "../store/raw.js";
 import type { SessionReader } from "../store/sessions.js";
 import { createChecks } from "./checks.js";
-import { metadataUpdate, storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
+import { storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
 import { encodeGetMemory, encodeListMessages, encodeRestOfMemory, messageBytes, TRUNCATED_BYTES } from "./encode.js";
 import { expiryOf } from "./expiry.js";
 import { inChunks } from "./listing.js";
+import { checkUpdateMessage, costOfUpdate, toMessageUpdate } from "./message-updates.js";
 import { checkAddMemory, costOf, toNewMessages } from "./new-messages.js";
 import type { MakeSession } from "./new-session.js";
 import type { Purger } from "./purger.js";
@@ -149,26 +149,15 @@ export function createMemoryService(deps: MemoryDeps) {
     },
 
     async updateMessage(request: api.UpdateMessageRequest, call: Call): Promise<api.UpdateMessageResponse> {
-      const { sessionId, messageId, metadataMode, tokenCount } = request;
-      const checks = createChecks();
-      checks.id("session_id", sessionId);
-      checks.id("message_id", messageId);
-      checks.metadata("metadata", request.metadata);
-      checks.oneOf("metadata_mode", metadataMode, MetadataMode);
-      checks.count("token_count", tokenCount);
-      checks.done();
-
+      checkUpdateMessage(request);
+      const { sessionId, messageId } = request;
       const key = keyOf(call.project, sessionId);
-      const apply = metadataUpdate(request.metadata, metadataMode);
-      const update = {
-        metadata: apply && ((current: Uint8Array | undefined) => storedMetadata(apply(current))),
-        tokenCount,
-      };
-      const message = await changes.submit(call, {
-        session: key,
-        messages: [messageId],
-        decide: (state) => updateMessage(state, key, messageId, update),
-      });
+      const update = toMessageUpdate(request);
+      const message = await changes.submit(
+        call,
+        { session: key, messages: [messageId], decide: (state) => updateMessage(state, key, messageId, update) },
+        costOfUpdate(request),
+      );
       return { message: toMessage(message) };
     },
 

@@ -70,6 +70,7 @@ function anyOperation(random: Random, own: Ids, all: Ids, isAdmin: boolean): rea
     listMessages: (api) => listed(api.memory.listMessages, { sessionId }),
     getMessage: (api) => api.memory.getMessage({ sessionId, messageId }),
     updateMessage: (api, mark) => api.memory.updateMessage({ sessionId, messageId, metadata: { more: mark } }),
+    editMessage: (api, mark) => api.memory.updateMessage({ sessionId, messageId, content: `${mark} ${common}` }),
     deleteMessage: (api) => api.memory.deleteMessage({ sessionId, messageId }),
     clearMemory: (api) => api.memory.clearMemory({ sessionId }),
     setSummary: (api, mark) => api.memory.setSummary({ sessionId, content: mark, recentMessageId: messageId }),

@@ -84,7 +84,12 @@ test("messages come back as they went in", async () => {
     tokenCount: 0,
     metadata: { l: 2 },
   });
-  expect(updated).toMatchObject({ tokenCount: 0, metadata: { k: 1, l: 2 } });
+  expect(updated).toMatchObject({ tokenCount: 0, metadata: { k: 1, l: 2 }, payloadType: "x/y" });
+  const said = { content: "…", payload: new Uint8Array(), payloadType: "" };
+  const edited = await client.updateMessage({ sessionId: "memory", messageId: "own", etag: updated.etag, ...said });
+  expect(edited).toMatchObject({ content: "…", payload: undefined, payloadType: undefined, tokenCount: 0 });
+  const late = client.updateMessage({ sessionId: "memory", messageId: "own", content: "late", etag: updated.etag });
+  await expect(late).rejects.toMatchObject({ code: "ABORTED", reason: "ETAG_MISMATCH" });
   const set = await client.setSummary({
     sessionId: "memory",
     content: "so far",

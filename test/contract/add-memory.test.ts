@@ -51,6 +51,7 @@ test("everything of a message comes back as it went in", async () => {
   const [found] = await messagesOf(sessionId);
   expect(found).toEqual({
     ...message,
+    etag: found?.etag,
     sessionId,
     sequence: found?.sequence,
     updateTime: found?.updateTime,
@@ -69,6 +70,7 @@ test("an empty message is a message, with an id of the service's own and the tim
   const [found] = await messagesOf(sessionId);
   expect(found).toEqual({
     ...messages[0],
+    etag: found?.etag,
     sessionId,
     role: "",
     roleType: 0,

@@ -73,6 +73,7 @@ test("an update changes metadata and token count, moves update_time, and nothing
     metadata: { a: { b: 1, c: null }, n: 1 },
     tokenCount: 0,
     updateTime: message?.updateTime,
+    etag: message?.etag,
   });
   expect(millis(message?.updateTime)).toBeGreaterThanOrEqual(millis(before?.updateTime));
   expect((await service.memory.getMessage({ sessionId, messageId: "m1" })).message).toEqual(message);

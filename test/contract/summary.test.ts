@@ -7,6 +7,7 @@ import {
   newId,
   refusal,
   sessionNotFound,
+  summarySuperseded,
   withIds,
 } from "../support/contract.js";
 import { startService, type TestService } from "../support/service.js";
@@ -45,14 +46,50 @@ test("a summary is answered and read as it was set", async () => {
   expect(await summaryOf(sessionId)).toEqual(summary);
 });
 
-test("the latest summary counts, also when it reaches less far", async () => {
+test("the latest summary counts, of those that reach as far or further", async () => {
   const sessionId = await sessionOf("m1", "m2", "m3");
-  await service.memory.setSummary({ sessionId, content: "first", recentMessageId: "m3", metadata: { a: 1 } });
-  const { summary } = await service.memory.setSummary({ sessionId, content: "second", recentMessageId: "m1" });
-  expect(summary).toMatchObject({ content: "second", metadata: {}, tokenCount: 0 });
-  const memory = await service.memory.getMemory({ sessionId });
-  expect(memory.summary).toEqual(summary);
-  expect(memory.messages.map(({ messageId }) => messageId)).toEqual(["m2", "m3"]);
+  await service.memory.setSummary({ sessionId, content: "first", recentMessageId: "m1", metadata: { a: 1 } });
+  for (const [recentMessageId, left] of [
+    ["m1", ["m2", "m3"]],
+    ["m2", ["m3"]],
+    ["m3", []],
+  ] as const) {
+    const { summary } = await service.memory.setSummary({
+      sessionId,
+      content: `to ${recentMessageId}`,
+      recentMessageId,
+    });
+    expect(summary).toMatchObject({ content: `to ${recentMessageId}`, metadata: {}, tokenCount: 0 });
+    const memory = await service.memory.getMemory({ sessionId });
+    expect(memory.summary).toEqual(summary);
+    expect(memory.messages.map(({ messageId }) => messageId)).toEqual(left);
+  }
+});
+
+test("a summary that reaches less far than the one that is there comes too late, and changes nothing", async () => {
+  const sessionId = await sessionOf("m1", "m2", "m3");
+  const { summary } = await service.memory.setSummary({ sessionId, content: "all", recentMessageId: "m3" });
+  const late = { sessionId, content: "late", recentMessageId: "m2" };
+  expect(await refusal(service.memory.setSummary(late))).toEqual(summarySuperseded(sessionId, "m2", "m3"));
+  expect(await summaryOf(sessionId)).toEqual(summary);
+  // Also when what the stored one reaches to has been deleted since.
+  await service.memory.deleteMessage({ sessionId, messageId: "m3" });
+  expect(await refusal(service.memory.setSummary(late))).toEqual(summarySuperseded(sessionId, "m2", "m3"));
+  // After the memory was cleared there is none that it could reach less far than.
+  await service.memory.clearMemory({ sessionId });
+  await service.memory.addMemory({ sessionId, messages: withIds("m2") });
+  expect((await service.memory.setSummary(late)).summary?.content).toBe("late");
+});
+
+test("of summaries that are set at once the one that reaches furthest stays", async () => {
+  const ids = Array.from({ length: 12 }, (_, n) => `m${n}`);
+  const sessionId = await sessionOf(...ids);
+  const mixed = ids.map((_, n) => ids[(n * 7) % ids.length] as string);
+  const outcomes = await Promise.allSettled(
+    mixed.map((recentMessageId) => service.memory.setSummary({ sessionId, content: recentMessageId, recentMessageId })),
+  );
+  expect((await summaryOf(sessionId))?.content).toBe("m11");
+  expect(outcomes[mixed.indexOf("m11")]?.status).toBe("fulfilled");
 });
 
 test("a summary does not touch the session", async () => {

@@ -10,11 +10,21 @@ export type JsonObject = { [key: string]: Json };
 
 /** What a message says, under the name by which steps send it. The same name is the same content. */
 export interface Content {
+  /** Who says it, and that with what; by default the one whose name it has. */
+  readonly by?: string;
   readonly content: string;
   readonly metadata: JsonObject;
   readonly tokenCount: number;
   /** Milliseconds since 1970. */
   readonly createTime?: number;
+}
+
+/** What of a message UpdateMessage may replace. */
+export interface Said {
+  readonly content?: string;
+  /** In base64. */
+  readonly payload?: string;
+  readonly payloadType?: string;
 }
 
 export interface NewMessage {
@@ -26,6 +36,10 @@ export interface Message {
   /** The caller's id, or the service's, which is learned from its answer. */
   id: string;
   says: string;
+  /** What UpdateMessage has put in place of what the message said. */
+  edit: Said;
+  /** Whether any of it was something else than before. */
+  isEdited: boolean;
   sequence: number;
   /** Tells this message from all others of the run, whatever their ids. */
   name: string;
@@ -178,7 +192,9 @@ export class Rules {
     if (first) {
       const isSame = known.every(
         (message, place) =>
-          message?.says === call.messages[place]?.says && message?.sequence === first.sequence + place,
+          message !== undefined &&
+          this.#isSame(message, call.messages[place]?.says as string) &&
+          message.sequence === first.sequence + place,
       );
       refuseIf([!isSame, "ALREADY_EXISTS MESSAGE_ID_CONFLICT"]);
       const isRetry =
@@ -204,6 +220,8 @@ export class Rules {
         id: messageId ?? "",
         isNamed: messageId !== undefined,
         says,
+        edit: {},
+        isEdited: false,
         sequence: 0,
         name: `message ${this.#next()}`,
         metadata,
@@ -234,12 +252,28 @@ export class Rules {
     return known.every((message) => message !== undefined) ? known : [undefined, ...known];
   }
 
+  /** Once a message was edited, what it said is not known any more, only who did. */
+  #isSame(message: Message, says: string): boolean {
+    const by = (name: string) => this.#contents[name]?.by ?? name;
+    return message.isEdited ? by(message.says) === by(says) : message.says === says;
+  }
+
   updateMessage(
     id: string,
     messageId: string,
-    update: { metadata: JsonObject | undefined; mode: Mode; tokenCount: number | undefined },
+    update: {
+      metadata: JsonObject | undefined;
+      mode: Mode;
+      tokenCount: number | undefined;
+      edit: Said;
+      isOther: (message: Message) => boolean;
+      etagIsRight: boolean;
+    },
   ): Message {
     const message = this.#liveMessage(id, messageId, NO_MESSAGE);
+    refuseIf([!update.etagIsRight, WRONG_ETAG]);
+    message.isEdited ||= update.isOther(message);
+    message.edit = { ...message.edit, ...update.edit };
     if (update.metadata) message.metadata = changed(message.metadata, update.metadata, update.mode);
     message.tokenCount = update.tokenCount ?? message.tokenCount;
     message.revision += 1;
@@ -261,6 +295,8 @@ export class Rules {
 
   setSummary(id: string, content: string, recentMessageId: string): Summary {
     const { sequence } = this.#liveMessage(id, recentMessageId, "FAILED_PRECONDITION MESSAGE_NOT_FOUND");
+    const stored = this.liveSession(id)?.summary;
+    refuseIf([stored !== undefined && stored.recentSequence > sequence, "ABORTED SUMMARY_SUPERSEDED"]);
     const summary = { name: `summary ${this.#next()}`, content, recentMessageId, recentSequence: sequence };
     (this.liveSession(id) as Session).summary = summary;
     return summary;

@@ -15,6 +15,7 @@ import {
   type Mode,
   Refused,
   Rules,
+  type Said,
   type Session,
   type User,
 } from "./rules.js";
@@ -78,6 +79,12 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
     return String(known.valueOf(`etag ${of.incarnation}.${revision}`) ?? "none");
   };
 
+  const messageEtag = (of: Message | undefined, which: Etag | undefined): string => {
+    if (which === undefined || of === undefined) return which ? "none" : "";
+    const revision = which === "current" ? of.revision : of.revision - 1;
+    return String(known.valueOf(`etag of ${of.name}.${revision}`) ?? "none");
+  };
+
   switch (step.do) {
     case "createSession": {
       const { session, user, metadata } = step;
@@ -139,8 +146,20 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
     }
     case "updateMessage": {
       const { session, message, metadata, mode, tokenCount } = step;
+      const edit: Said = {
+        ...(step.content !== undefined && { content: step.content }),
+        ...(step.payload !== undefined && { payload: step.payload }),
+        ...(step.payloadType !== undefined && { payloadType: step.payloadType }),
+      };
+      const isOther = (before: Message): boolean => {
+        const [one, other] = [said(before.says, before.edit), said(before.says, { ...before.edit, ...edit })];
+        return JSON.stringify(one) !== JSON.stringify(other);
+      };
+      const found = rules.messages(session).find(({ id }) => id === message);
+      const etag = messageEtag(found, step.etag);
+      const update = { metadata, mode, tokenCount, edit, isOther, etagIsRight: step.etag !== "other" };
       return agree(
-        () => rules.updateMessage(session, message, { metadata, mode, tokenCount }),
+        () => rules.updateMessage(session, message, update),
         () =>
           memory.updateMessage({
             sessionId: full(session),
@@ -148,6 +167,10 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
             metadata,
             metadataMode: MODES[mode],
             tokenCount,
+            content: step.content,
+            payload: step.payload === undefined ? undefined : Buffer.from(step.payload, "base64"),
+            payloadType: step.payloadType,
+            etag,
           }),
         (expected, response) => views.messagesAgree(session, response.message ? [response.message] : [], [expected]),
       );
@@ -506,10 +529,12 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
     sessionId: prefix + session,
     sequence: message.sequence,
     ...wire(message.says),
+    ...said(message.says, message.edit),
     metadata: text(message.metadata),
     tokenCount: message.tokenCount,
     createTime: timeOf(message),
     updateTime: `update time of ${message.name}.${message.revision}`,
+    etag: `etag of ${message.name}.${message.revision}`,
   });
 
   const actualMessage = (message: api.Message, expected: ReturnType<typeof expectedMessage>) => ({
@@ -518,6 +543,7 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
     payload: Buffer.from(message.payload),
     createTime: time(expected.createTime, message.createTime),
     updateTime: time(expected.updateTime, message.updateTime),
+    etag: known.unique(expected.etag, message.etag),
   });
 
   /** An unexpected time stands as it is. */
@@ -574,10 +600,10 @@ const MODES: Record<Mode, MetadataMode> = {
 
 /** A message as it is sent. */
 function wire(says: string) {
-  const { content = "", metadata, tokenCount = 0, createTime } = CONTENTS[says] ?? {};
+  const { by = says, content = "", metadata, tokenCount = 0, createTime } = CONTENTS[says] ?? {};
   const isRich = createTime !== undefined;
   return {
-    role: says,
+    role: by,
     roleType: isRich ? RoleType.ROLE_TYPE_TOOL : RoleType.ROLE_TYPE_USER,
     content,
     payload: Buffer.from(isRich ? [0, 255, 128] : []),
@@ -585,6 +611,16 @@ function wire(says: string) {
     metadata,
     tokenCount,
     createTime: isRich ? { seconds: createTime / 1000, nanos: 0 } : undefined,
+  };
+}
+
+/** What a message says, with what was put in its place. */
+function said(says: string, edit: Said) {
+  const { content, payload, payloadType } = wire(says);
+  return {
+    content: edit.content ?? content,
+    payload: edit.payload === undefined ? payload : Buffer.from(edit.payload, "base64"),
+    payloadType: edit.payloadType ?? payloadType,
   };
 }
 

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import type { Content, Json, JsonObject, Mode, NewMessage } from "./rules.js";
+import type { Content, Json, JsonObject, Mode, NewMessage, Said } from "./rules.js";
 
 /** One call, as data: a failing sequence prints as the list of its calls. Ids are short here and get a prefix in each run. */
 export type Step =
@@ -11,7 +11,7 @@ export type Step =
   | AddMemory
   /** Sends an AddMemory that was sent before again, as it was: the last one, the one before it, … */
   | { do: "addAgain"; session: string; back: number }
-  | { do: "updateMessage"; session: string; message: string; metadata?: JsonObject; mode: Mode; tokenCount?: number }
+  | UpdateMessage
   | { do: "deleteMessage"; session: string; message: string }
   | { do: "clearMemory"; session: string }
   | { do: "setSummary"; session: string; message: string; content: string }
@@ -23,6 +23,16 @@ export type Step =
   | { do: "purgeDeleted"; dryRun: boolean }
   /** A pass of the purger, now or after the retention has passed. */
   | { do: "purgerPass"; afterRetention: boolean };
+
+export interface UpdateMessage extends Said {
+  do: "updateMessage";
+  session: string;
+  message: string;
+  metadata?: JsonObject;
+  mode: Mode;
+  tokenCount?: number;
+  etag?: Etag;
+}
 
 export interface AddMemory {
   do: "addMemory";
@@ -41,6 +51,8 @@ export const USERS = ["u1", "u2"] as const;
 
 export const CONTENTS: Readonly<Record<string, Content>> = {
   hello: { content: "hello", metadata: {}, tokenCount: 0 },
+  // By the same one, so that nothing tells the two apart but what they say.
+  "hello there": { by: "hello", content: "hello there", metadata: {}, tokenCount: 0 },
   rich: {
     content: "höre 🎧",
     metadata: { tool: { name: "x", args: [1, null] } },
@@ -98,8 +110,18 @@ const weighted: [weight: number, step: fc.Arbitrary<Step>][] = [
   [14, addMemory],
   [5, step("addAgain", { session, back: fc.nat(2) })],
   [
-    4,
-    step("updateMessage", { session, message, metadata: sometimes(metadata), mode, tokenCount: sometimes(fc.nat(9)) }),
+    6,
+    step("updateMessage", {
+      session,
+      message,
+      metadata: sometimes(metadata),
+      mode,
+      tokenCount: sometimes(fc.nat(9)),
+      content: sometimes(fc.constantFrom("hello again", "hello", "höre nicht")),
+      payload: seldom(fc.constantFrom("", "AQI=")),
+      payloadType: seldom(fc.constantFrom("", "text/plain")),
+      etag: seldom(etag),
+    }),
   ],
   [4, step("deleteMessage", { session, message })],
   [2, step("clearMemory", { session })],

@@ -119,6 +119,19 @@ const CHANGES: readonly Change[] = [
     left: [...ALL, "a", "b", "c"],
   },
   {
+    rpc: "updateMessage",
+    how: "redacts some, the newest among them",
+    async make(api, { sessionId }) {
+      for (const messageId of ["m7", "m3", "m0"]) await api.memory.updateMessage({ sessionId, messageId, content: "" });
+      await api.memory.updateMessage({
+        sessionId,
+        messageId: "m6",
+        payload: Buffer.from("p"),
+        payloadType: "text/plain",
+      });
+    },
+  },
+  {
     rpc: "deleteMessage",
     how: "deletes the newest",
     make: (api, { sessionId }) => api.memory.deleteMessage({ sessionId, messageId: "m7" }),
@@ -163,8 +176,9 @@ const CHANGES: readonly Change[] = [
   },
   {
     rpc: "setSummary",
-    how: "reaches less far",
-    make: (api, { sessionId }) => api.memory.setSummary({ sessionId, recentMessageId: "m0", content: "until m0" }),
+    how: "reaches as far",
+    make: (api, { sessionId }) =>
+      api.memory.setSummary({ sessionId, recentMessageId: "m1", content: "again until m1" }),
   },
   {
     rpc: "createSession",

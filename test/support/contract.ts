@@ -73,7 +73,13 @@ export const sequenceMismatch = (sessionId: string, expected: number, actual: nu
   });
 export const memoryNotRestorable = (of: { session_id: string } | { user_id: string }) =>
   refused("FAILED_PRECONDITION", "MEMORY_NOT_RESTORABLE", of);
-export const etagMismatch = (of: { session_id: string } | { user_id: string }, etag: string) =>
+export const summarySuperseded = (sessionId: string, messageId: string, storedMessageId: string) =>
+  refused("ABORTED", "SUMMARY_SUPERSEDED", {
+    session_id: sessionId,
+    recent_message_id: messageId,
+    stored_recent_message_id: storedMessageId,
+  });
+export const etagMismatch = (of: { session_id: string; message_id?: string } | { user_id: string }, etag: string) =>
   refused("ABORTED", "ETAG_MISMATCH", { ...of, etag });
 
 /** Lets the clocks go on, which count in milliseconds, so that what comes next is later than what was before. */

@@ -72,7 +72,8 @@ export const ErrorReason = {
   ERROR_REASON_MEMORY_NOT_RESTORABLE: 11,
   /**
    * ERROR_REASON_ETAG_MISMATCH - The resource has changed since the etag was read. Read it again and decide anew.
-   * Status ABORTED, metadata {"session_id": "s1", "etag": "stale"}, or user_id in place of session_id.
+   * Status ABORTED, metadata {"session_id": "s1", "etag": "stale"}, with a message_id where it is a message, or user_id in place of
+   * session_id.
    */
   ERROR_REASON_ETAG_MISMATCH: 12,
   /**
@@ -161,6 +162,16 @@ export const ErrorReason = {
    * time in google.rpc.RetryInfo, or search with another mode. Status UNAVAILABLE.
    */
   ERROR_REASON_EMBEDDINGS_UNAVAILABLE: 29,
+  /**
+   * ERROR_REASON_TOO_MANY_MESSAGES - RewindMemory would take away more messages than one call may. Nothing was taken away: rewind in several calls, the last messages first, or
+   * clear the memory. Status FAILED_PRECONDITION, metadata {"session_id": "s1", "max_messages": "1000"}.
+   */
+  ERROR_REASON_TOO_MANY_MESSAGES: 30,
+  /**
+   * ERROR_REASON_SUMMARY_SUPERSEDED - The session has a summary that reaches further than the one of this SetSummary, and keeps it. Status ABORTED, metadata
+   * {"session_id": "s1", "recent_message_id": "m3", "stored_recent_message_id": "m7"}.
+   */
+  ERROR_REASON_SUMMARY_SUPERSEDED: 31,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -196,4 +207,6 @@ export namespace ErrorReason {
   export type ERROR_REASON_SCOPE_TOO_LARGE = typeof ErrorReason.ERROR_REASON_SCOPE_TOO_LARGE;
   export type ERROR_REASON_EMBEDDINGS_NOT_CONFIGURED = typeof ErrorReason.ERROR_REASON_EMBEDDINGS_NOT_CONFIGURED;
   export type ERROR_REASON_EMBEDDINGS_UNAVAILABLE = typeof ErrorReason.ERROR_REASON_EMBEDDINGS_UNAVAILABLE;
+  export type ERROR_REASON_TOO_MANY_MESSAGES = typeof ErrorReason.ERROR_REASON_TOO_MANY_MESSAGES;
+  export type ERROR_REASON_SUMMARY_SUPERSEDED = typeof ErrorReason.ERROR_REASON_SUMMARY_SUPERSEDED;
 }

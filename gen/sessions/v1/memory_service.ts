@@ -230,7 +230,26 @@ export interface UpdateMessageRequest {
   /** Optional. How `metadata` is applied. Default METADATA_MODE_MERGE. */
   metadataMode: MetadataMode;
   /** Optional. The number of tokens. Unset: as it is. Negative is INVALID_ARGUMENT. */
-  tokenCount?: number | undefined;
+  tokenCount?:
+    | number
+    | undefined;
+  /** Optional. The text, at most 1 MiB of UTF-8. Unset: as it is. Empty: none. */
+  content?:
+    | string
+    | undefined;
+  /** Optional. What the message is beyond its text, at most 1 MiB. Unset: as it is. Empty: nothing. */
+  payload?:
+    | Uint8Array
+    | undefined;
+  /** Optional. The media type of `payload`, at most 256 code points. Unset: as it is. Empty: none. */
+  payloadType?:
+    | string
+    | undefined;
+  /**
+   * Optional. The message's etag as it was read. When the message has changed since, the call is ABORTED (ETAG_MISMATCH) and
+   * changes nothing. Empty: the message is changed whatever it is.
+   */
+  etag: string;
 }
 
 /** UpdateMessageResponse is the response of UpdateMessage. */
@@ -271,7 +290,7 @@ export interface SetSummaryRequest {
   sessionId: string;
   /** Optional. The text, at most 1 MiB of UTF-8. */
   content: string;
-  /** Required. The id of the last message that the summary covers. */
+  /** Required. The id of the last message that the summary covers: not one before the last that the stored summary covers. */
   recentMessageId: string;
   /** Optional. The caller's own data, see Session for its limits. */
   metadata:
@@ -1303,7 +1322,17 @@ export const GetMessageResponse: MessageFns<GetMessageResponse> = {
 };
 
 function createBaseUpdateMessageRequest(): UpdateMessageRequest {
-  return { sessionId: "", messageId: "", metadata: undefined, metadataMode: 0, tokenCount: undefined };
+  return {
+    sessionId: "",
+    messageId: "",
+    metadata: undefined,
+    metadataMode: 0,
+    tokenCount: undefined,
+    content: undefined,
+    payload: undefined,
+    payloadType: undefined,
+    etag: "",
+  };
 }
 
 export const UpdateMessageRequest: MessageFns<UpdateMessageRequest> = {
@@ -1322,6 +1351,18 @@ export const UpdateMessageRequest: MessageFns<UpdateMessageRequest> = {
     }
     if (message.tokenCount !== undefined) {
       writer.uint32(40).int32(message.tokenCount);
+    }
+    if (message.content !== undefined) {
+      writer.uint32(50).string(message.content);
+    }
+    if (message.payload !== undefined) {
+      writer.uint32(58).bytes(message.payload);
+    }
+    if (message.payloadType !== undefined) {
+      writer.uint32(66).string(message.payloadType);
+    }
+    if (message.etag !== "") {
+      writer.uint32(74).string(message.etag);
     }
     return writer;
   },
@@ -1379,6 +1420,38 @@ export const UpdateMessageRequest: MessageFns<UpdateMessageRequest> = {
             message.tokenCount = reader.int32();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.content = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.payload = reader.bytes();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.payloadType = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.etag = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1401,6 +1474,10 @@ export const UpdateMessageRequest: MessageFns<UpdateMessageRequest> = {
     message.metadata = object.metadata ?? undefined;
     message.metadataMode = object.metadataMode ?? 0;
     message.tokenCount = object.tokenCount ?? undefined;
+    message.content = object.content ?? undefined;
+    message.payload = object.payload ?? undefined;
+    message.payloadType = object.payloadType ?? undefined;
+    message.etag = object.etag ?? "";
     return message;
   },
 };
@@ -2293,8 +2370,15 @@ export const MemoryServiceService = {
     responseDeserialize: (value: Buffer): GetMessageResponse => GetMessageResponse.decode(value),
   },
   /**
-   * UpdateMessage changes a message's metadata and token count. Role and content never change. Concurrent merges of
-   * different keys all survive. Missing is NOT_FOUND as in GetMessage.
+   * UpdateMessage changes what a message says, its metadata and its token count. Its role, sequence and create_time never change.
+   * Concurrent merges of different keys all survive. Missing is NOT_FOUND as in GetMessage.
+   *
+   * What a new content, payload or payload_type replaces is gone with the answer: no read, list or search tells it any more, and the database
+   * keeps it in none of its collections, nor anything that was made of it. Not for this call to reach is what others have of it: a fork or a
+   * summary that was made before, answers on their way, and the database's own log and backups for as long as they are kept. A repetition of
+   * the AddMemory that brought the message still changes nothing and answers as it did.
+   *
+   * An `etag` that is not the message's current one is ABORTED (ETAG_MISMATCH).
    */
   updateMessage: {
     path: "/sessions.v1.MemoryService/UpdateMessage" as const,
@@ -2334,7 +2418,8 @@ export const MemoryServiceService = {
     responseDeserialize: (value: Buffer): ClearMemoryResponse => ClearMemoryResponse.decode(value),
   },
   /**
-   * SetSummary sets the session's summary; the latest one counts. A missing or soft-deleted session is NOT_FOUND
+   * SetSummary sets the session's summary; the latest one counts. One that reaches less far than the one that is there is ABORTED
+   * (SUMMARY_SUPERSEDED), and that stays: a summariser who is late must not win. A missing or soft-deleted session is NOT_FOUND
    * (SESSION_NOT_FOUND), an unknown message is FAILED_PRECONDITION (MESSAGE_NOT_FOUND).
    */
   setSummary: {
@@ -2409,8 +2494,15 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    */
   getMessage: handleUnaryCall<GetMessageRequest, GetMessageResponse>;
   /**
-   * UpdateMessage changes a message's metadata and token count. Role and content never change. Concurrent merges of
-   * different keys all survive. Missing is NOT_FOUND as in GetMessage.
+   * UpdateMessage changes what a message says, its metadata and its token count. Its role, sequence and create_time never change.
+   * Concurrent merges of different keys all survive. Missing is NOT_FOUND as in GetMessage.
+   *
+   * What a new content, payload or payload_type replaces is gone with the answer: no read, list or search tells it any more, and the database
+   * keeps it in none of its collections, nor anything that was made of it. Not for this call to reach is what others have of it: a fork or a
+   * summary that was made before, answers on their way, and the database's own log and backups for as long as they are kept. A repetition of
+   * the AddMemory that brought the message still changes nothing and answers as it did.
+   *
+   * An `etag` that is not the message's current one is ABORTED (ETAG_MISMATCH).
    */
   updateMessage: handleUnaryCall<UpdateMessageRequest, UpdateMessageResponse>;
   /**
@@ -2424,7 +2516,8 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    */
   clearMemory: handleUnaryCall<ClearMemoryRequest, ClearMemoryResponse>;
   /**
-   * SetSummary sets the session's summary; the latest one counts. A missing or soft-deleted session is NOT_FOUND
+   * SetSummary sets the session's summary; the latest one counts. One that reaches less far than the one that is there is ABORTED
+   * (SUMMARY_SUPERSEDED), and that stays: a summariser who is late must not win. A missing or soft-deleted session is NOT_FOUND
    * (SESSION_NOT_FOUND), an unknown message is FAILED_PRECONDITION (MESSAGE_NOT_FOUND).
    */
   setSummary: handleUnaryCall<SetSummaryRequest, SetSummaryResponse>;
@@ -2532,8 +2625,15 @@ export interface MemoryServiceClient extends Client {
     callback: (error: ServiceError | null, response: GetMessageResponse) => void,
   ): ClientUnaryCall;
   /**
-   * UpdateMessage changes a message's metadata and token count. Role and content never change. Concurrent merges of
-   * different keys all survive. Missing is NOT_FOUND as in GetMessage.
+   * UpdateMessage changes what a message says, its metadata and its token count. Its role, sequence and create_time never change.
+   * Concurrent merges of different keys all survive. Missing is NOT_FOUND as in GetMessage.
+   *
+   * What a new content, payload or payload_type replaces is gone with the answer: no read, list or search tells it any more, and the database
+   * keeps it in none of its collections, nor anything that was made of it. Not for this call to reach is what others have of it: a fork or a
+   * summary that was made before, answers on their way, and the database's own log and backups for as long as they are kept. A repetition of
+   * the AddMemory that brought the message still changes nothing and answers as it did.
+   *
+   * An `etag` that is not the message's current one is ABORTED (ETAG_MISMATCH).
    */
   updateMessage(
     request: UpdateMessageRequest,
@@ -2589,7 +2689,8 @@ export interface MemoryServiceClient extends Client {
     callback: (error: ServiceError | null, response: ClearMemoryResponse) => void,
   ): ClientUnaryCall;
   /**
-   * SetSummary sets the session's summary; the latest one counts. A missing or soft-deleted session is NOT_FOUND
+   * SetSummary sets the session's summary; the latest one counts. One that reaches less far than the one that is there is ABORTED
+   * (SUMMARY_SUPERSEDED), and that stays: a summariser who is late must not win. A missing or soft-deleted session is NOT_FOUND
    * (SESSION_NOT_FOUND), an unknown message is FAILED_PRECONDITION (MESSAGE_NOT_FOUND).
    */
   setSummary(

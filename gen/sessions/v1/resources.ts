@@ -173,8 +173,15 @@ export interface Message {
   createTime:
     | Timestamp
     | undefined;
-  /** Output only. When the message's metadata or token count last changed; at first its time of adding. */
-  updateTime: Timestamp | undefined;
+  /** Output only. When UpdateMessage last changed the message; at first its time of adding. */
+  updateTime:
+    | Timestamp
+    | undefined;
+  /**
+   * Output only. Changes with each update of the message, and is no other message's. Opaque, at most 64 characters. Sent back in
+   * UpdateMessage, it makes the update fail when the message has changed since.
+   */
+  etag: string;
 }
 
 /** Summary condenses a session's memory up to one of its messages. */
@@ -499,6 +506,7 @@ function createBaseMessage(): Message {
     tokenCount: 0,
     createTime: undefined,
     updateTime: undefined,
+    etag: "",
   };
 }
 
@@ -539,6 +547,9 @@ export const Message: MessageFns<Message> = {
     }
     if (message.updateTime !== undefined) {
       Timestamp.encode(message.updateTime, writer.uint32(98).fork()).join();
+    }
+    if (message.etag !== "") {
+      writer.uint32(106).string(message.etag);
     }
     return writer;
   },
@@ -652,6 +663,14 @@ export const Message: MessageFns<Message> = {
             message.updateTime = Timestamp.decode(reader, reader.uint32());
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.etag = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -685,6 +704,7 @@ export const Message: MessageFns<Message> = {
     message.updateTime = (object.updateTime !== undefined && object.updateTime !== null)
       ? Timestamp.fromPartial(object.updateTime)
       : undefined;
+    message.etag = object.etag ?? "";
     return message;
   },
 };

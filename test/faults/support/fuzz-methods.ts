@@ -46,7 +46,7 @@ const KINDS: Readonly<Record<string, Kinds & { weight?: number }>> = {
   getMemory: { ids: [1], counts: [2, 3] },
   listMessages: { ids: [1], counts: [2, 4], cursors: [3] },
   getMessage: { ids: [1, 2] },
-  updateMessage: { ids: [1, 2], structs: [3], enums: [4], counts: [5] },
+  updateMessage: { ids: [1, 2], structs: [3], enums: [4], counts: [5], texts: [8], etags: [9] },
   deleteMessage: { ids: [1, 2] },
   clearMemory: { ids: [1] },
   setSummary: { ids: [1, 3], structs: [4], counts: [5] },

@@ -106,7 +106,17 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
     case "listMessages":
       return { sessionId, limit, cursor, chunkSize: 1 + random.below(9), descending: random.chance(0.5) };
     case "updateMessage":
-      return { sessionId, messageId: `${messageId}-0`, metadata, metadataMode, tokenCount: 5 };
+      return {
+        sessionId,
+        messageId: `${messageId}-0`,
+        metadata,
+        metadataMode,
+        tokenCount: 5,
+        content: random.pick([undefined, "", "hello again"]),
+        payload: random.pick([undefined, random.bytes(2)]),
+        payloadType: random.pick([undefined, "", "text/plain"]),
+        etag,
+      };
     case "getMessage":
     case "deleteMessage":
       return { sessionId, messageId: `${messageId}-0` };
@@ -284,8 +294,11 @@ function conflicting(
         bytes: encode({ sessionId, content: "spoilt", recentMessageId: "none" }),
         expect: "FAILED_PRECONDITION",
       };
-    case "deleteMessage":
     case "updateMessage":
+      return random.chance(0.5)
+        ? { bytes: encode({ sessionId, messageId, content: "spoilt", etag }), expect: "ABORTED" }
+        : { bytes: encode({ sessionId, messageId: "none", metadata }), expect: "NOT_FOUND" };
+    case "deleteMessage":
       return { bytes: encode({ sessionId, messageId: "none", metadata }), expect: "NOT_FOUND" };
     default:
       return undefined;

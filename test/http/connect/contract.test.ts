@@ -80,6 +80,11 @@ const STORY: readonly (readonly [method: string, request: object])[] = [
   ["GetMessage", { sessionId: "one", messageId: "m9" }],
   ["UpdateMessage", { sessionId: "one", messageId: "m2", metadata: { seen: true }, tokenCount: 0 }],
   ["UpdateMessage", { sessionId: "one", messageId: "m2", tokenCount: -3 }],
+  [
+    "UpdateMessage",
+    { sessionId: "one", messageId: "m2", content: "", payload: new Uint8Array([7]), payloadType: "a/b" },
+  ],
+  ["UpdateMessage", { sessionId: "one", messageId: "m2", content: "late", etag: "stale" }],
   ["SetSummary", { sessionId: "one", content: "All of it.", recentMessageId: "m2", tokenCount: 3 }],
   ["SetSummary", { sessionId: "one", recentMessageId: "m9" }],
   ["GetMemory", { sessionId: "one" }],
@@ -155,6 +160,7 @@ function withoutChance(json: JsonValue): JsonValue {
   const text = JSON.stringify(json)
     .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-\d+")?/g, (_uuid, _part, end) => (end ? 'etag"' : "uuid"))
     .replace(/"20[2-9]\d-\d\d-\d\dT[\d:.]+Z"/g, '"time"')
+    .replace(/"etag":"[\w-]{16}-\d+-\d+"/g, '"etag":"made"')
     .replace(/"(nextCursor|secret|keyId)":"[^"]+"/g, '"$1":"made"');
   return JSON.parse(text);
 }
