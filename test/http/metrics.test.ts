@@ -150,13 +150,16 @@ describe("a service that is alone", () => {
         await service.memory.getMemory({ sessionId });
       }
     });
-    const scrapes: Scrape[] = [];
-    for (let n = 0; n < 20; n++) scrapes.push(await scrape(service));
-    isOver = true;
+    const added: number[] = [];
+    // For as long as it takes until some more calls have come, however slow the database is.
+    await eventually("twenty looks, and more calls than at first", async () => {
+      added.push((await scrape(service)).value("sessions_calls_total", ADD_MEMORY) ?? 0);
+      return added.length >= 20 && (added.at(-1) as number) > (added[0] as number);
+    }).finally(() => {
+      isOver = true;
+    });
     await Promise.all(load);
-    const added = scrapes.map((figures) => figures.value("sessions_calls_total", ADD_MEMORY) ?? 0);
     expect(added).toEqual([...added].sort((a, b) => a - b));
-    expect(added.at(-1)).toBeGreaterThan(added[0] as number);
   });
 });
 

@@ -11,6 +11,7 @@ import { createClient } from "../../src/client/index.js";
 import { failure } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
 import { hold } from "../support/hold.js";
+import { scrapeOf } from "../support/prometheus.js";
 import { frame, rawClient } from "../support/raw-grpc.js";
 import { LIMITS, startService, type TestService } from "../support/service.js";
 import { healthClient } from "../support/standard-clients.js";
@@ -23,10 +24,17 @@ const SEVEN_MIB = Array.from({ length: 7 }, () => ({ content: "x".repeat(MIB) })
 let service: TestService;
 beforeAll(async () => {
   service = await startService({
+    httpListen: { host: "127.0.0.1", port: 0 },
     limits: { ...LIMITS, maxCalls: MAX_CALLS, maxStreams: 2, maxRequestBytes: 16 * MIB },
   });
 });
 afterAll(() => service.stop());
+
+/** What the service tells of what it has taken on. No call that would take something itself. */
+async function taken(name: string, labels = {}): Promise<number> {
+  const metrics = await fetch(`http://${service.server.httpAddress}/metrics`);
+  return scrapeOf(await metrics.text()).value(name, labels) ?? 0;
+}
 
 const REFUSED = { code: "RESOURCE_EXHAUSTED", reason: "OVERLOADED", retryDelayMs: expect.any(Number) };
 
@@ -35,13 +43,11 @@ describe("more than a process takes on", () => {
     const ids = Array.from({ length: MAX_CALLS }, (_, index) => `held-${index}`);
     for (const sessionId of ids) await service.sessions.createSession({ sessionId });
     const releases = await Promise.all(ids.map((id) => hold(service.database, id)));
-    const taken = ids.map((sessionId) => service.memory.addMemory({ sessionId, messages: [{}] }));
-    const refused = await eventually("one more is refused", () =>
-      service.sessions.getSession({ sessionId: "nobody" }).then(
-        () => undefined,
-        (error) => (error.code === 5 ? undefined : failure(Promise.reject(error))),
-      ),
-    );
+    const held = ids.map((sessionId) => service.memory.addMemory({ sessionId, messages: [{}] }));
+    // Not before all are in, for one more beside them could take the place of the last.
+    const inFlight = () => taken("sessions_calls_in_flight", { kind: "calls" });
+    await eventually("all places are taken", async () => (await inFlight()) === MAX_CALLS);
+    const refused = await failure(service.sessions.getSession({ sessionId: "nobody" }));
     expect(refused).toMatchObject({ ...REFUSED, metadata: { limited: "calls", max: String(MAX_CALLS) } });
 
     const health = healthClient(service.address);
@@ -49,12 +55,13 @@ describe("more than a process takes on", () => {
     health.close();
 
     for (const release of releases) await release();
-    for (const { messages } of await Promise.all(taken)) expect(messages).toHaveLength(1);
+    for (const { messages } of await Promise.all(held)) expect(messages).toHaveLength(1);
     expect((await service.sessions.getSession({ sessionId: "held-0" })).session?.messageCount).toBe(1);
   });
 
   it("is tried again by the TypeScript client, whatever the call", async () => {
-    const client = createClient({ address: service.address });
+    // Patient enough for forty who take turns at four places on a slow machine.
+    const client = createClient({ address: service.address, deadlineMs: 120_000, retries: { maxRetries: 100 } });
     const created = Array.from({ length: 40 }, (_, index) => client.createSession({ sessionId: `many-${index}` }));
     expect(await Promise.all(created)).toHaveLength(40);
     client.close();
@@ -96,12 +103,15 @@ describe("more than a process takes on", () => {
   it("counts the bytes of requests", async () => {
     await service.sessions.createSession({ sessionId: "large" });
     const release = await hold(service.database, "large");
-    const outcomes = [1, 2, 3].map(() => service.memory.addMemory({ sessionId: "large", messages: SEVEN_MIB }));
-    const refused = await Promise.any(outcomes.map((outcome) => failure(outcome)));
+    const add = () => service.memory.addMemory({ sessionId: "large", messages: SEVEN_MIB });
+    const held = [add(), add()];
+    // Not before all of both is in: of three that come together one may be refused for what another leaves unused.
+    const bytes = () => taken("sessions_request_in_flight_bytes");
+    await eventually("both have arrived", async () => (await bytes()) >= 14 * MIB);
+    const refused = await failure(add());
     expect(refused).toMatchObject({ ...REFUSED, metadata: { limited: "request bytes", max: String(16 * MIB) } });
     await release();
-    const settled = await Promise.allSettled(outcomes);
-    expect(settled.filter(({ status }) => status === "fulfilled")).toHaveLength(2);
+    expect(await Promise.all(held)).toHaveLength(2);
   });
 });
 
@@ -115,21 +125,18 @@ function openListing(sessionId: string): { answered: Promise<unknown>; leave(): 
 }
 
 describe("a request that takes long to arrive", () => {
-  /** Sends a request in pieces, of which the last comes after 12 s; the answer is its status. */
-  async function sendSlowly(sessionId: string, size: number): Promise<number> {
-    const content = "x".repeat(size);
-    const wire = frame(
-      AddMemoryRequest.encode(AddMemoryRequest.fromPartial({ sessionId, messages: [{ content }] })).finish(),
-    );
+  /** Sends a request in so many pieces, two a second, until it is answered; the answer is its status. */
+  async function sendSlowly(sessionId: string, pieces: number, ...sizes: number[]): Promise<number> {
+    const messages = sizes.map((size) => ({ content: "x".repeat(size) }));
+    const wire = frame(AddMemoryRequest.encode(AddMemoryRequest.fromPartial({ sessionId, messages })).finish());
     const raw = rawClient(service.address);
     const stream = raw.open(MemoryServiceService.addMemory.path);
     let answer: number | undefined;
     stream.on("response", (headers) => {
       answer = Number(headers["grpc-status"] ?? 0);
     });
-    const PIECES = 24;
-    const piece = Math.ceil(wire.length / PIECES);
-    for (let n = 0; n < PIECES && answer === undefined; n++) {
+    const piece = Math.ceil(wire.length / pieces);
+    for (let n = 0; n < pieces && answer === undefined; n++) {
       stream.write(wire.subarray(n * piece, (n + 1) * piece));
       await sleep(500);
     }
@@ -140,9 +147,14 @@ describe("a request that takes long to arrive", () => {
   }
 
   it("is waited for as long as it comes on, and given up after 10 s when it hardly does", async () => {
-    const [steady, trickling] = await Promise.all([sendSlowly("steady", MIB), sendSlowly("trickling", 1000)]);
+    const [steady, trickling] = await Promise.all([
+      // Each half of a MiB within 2 s, the whole after 12 s.
+      sendSlowly("steady", 24, MIB, MIB, MIB),
+      // The whole would take minutes.
+      sendSlowly("trickling", 500, 1000),
+    ]);
     expect({ steady, trickling }).toEqual({ steady: 0, trickling: status.DEADLINE_EXCEEDED });
-    expect((await service.sessions.getSession({ sessionId: "steady" })).session?.messageCount).toBe(1);
+    expect((await service.sessions.getSession({ sessionId: "steady" })).session?.messageCount).toBe(3);
     await expect(service.sessions.getSession({ sessionId: "trickling" })).rejects.toMatchObject({
       code: status.NOT_FOUND,
     });
