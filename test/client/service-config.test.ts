@@ -75,8 +75,11 @@ describe("a client that is given it comes back when the service has said", () =>
     "grpc-go, which then needs no third try",
     async () => {
       const call = await goProgram(GO_CLIENT);
-      const service = await startBusy();
-      expect(await call(service.address, TEXT)).toEqual({ code: 0, stdout: "OK at try 2\n", stderr: "" });
+      const tried = async () => call((await startBusy()).address, TEXT);
+      let outcome = await tried();
+      // On a slow machine it may take a second to begin, and then it has not been refused.
+      for (let again = 0; again < 5 && outcome.stdout === "OK at try 1\n"; again++) outcome = await tried();
+      expect(outcome).toEqual({ code: 0, stdout: "OK at try 2\n", stderr: "" });
     },
     1_200_000,
   );

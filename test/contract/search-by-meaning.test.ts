@@ -116,14 +116,10 @@ describe("semantic search", () => {
       }));
       await service.memory.addMemory({ sessionId, messages });
     }
-    await eventually(
-      "all is embedded",
-      async () => {
-        const { unembeddedMessages } = await service.memory.searchMemory({ sessionId, text: "x" });
-        return unembeddedMessages === 0;
-      },
-      60_000,
-    );
+    await eventually("all is embedded", async () => {
+      const { unembeddedMessages } = await service.memory.searchMemory({ sessionId, text: "x" });
+      return unembeddedMessages === 0;
+    });
     expect(await ids({ sessionId, text: "physician", mode: SEMANTIC, limit: 1 })).toEqual(["2345"]);
   });
 });
@@ -224,14 +220,10 @@ describe("while the endpoint fails", () => {
       const refused = await refusal(other.memory.searchMemory({ sessionId, text: `boat ${newId()}`, mode: SEMANTIC }));
       expect(refused).toMatchObject({ code: "UNAVAILABLE", reason: "EMBEDDINGS_UNAVAILABLE" });
       own.behaviour = "right";
-      await eventually(
-        "searches are hybrid again",
-        async () => {
-          const answer = await other.memory.searchMemory({ sessionId, text: `boat ${newId()}` });
-          return answer.mode === HYBRID;
-        },
-        60_000,
-      );
+      await eventually("searches are hybrid again", async () => {
+        const answer = await other.memory.searchMemory({ sessionId, text: `boat ${newId()}` });
+        return answer.mode === HYBRID;
+      });
     },
   );
 
@@ -239,9 +231,10 @@ describe("while the endpoint fails", () => {
     const sessionId = newId();
     await other.memory.addMemory({ sessionId, messages: [{ messageId: "1", content: "a red boat" }] });
     const search = (options = {}) => other.memory.searchMemory({ sessionId, text: `boat ${newId()}` }, options);
-    await eventually("searches are hybrid", async () => (await search()).mode === HYBRID, 60_000);
+    await eventually("searches are hybrid", async () => (await search()).mode === HYBRID);
     own.behaviour = "silent";
-    expect((await search({ deadlineMs: 1_500 })).mode).toBe(LEXICAL);
+    // Half of it is for the endpoint, which is too little to tell whether that is slow; the other half is for the search itself.
+    expect((await search({ deadlineMs: 1_900 })).mode).toBe(LEXICAL);
     own.release();
     expect((await search()).mode).toBe(HYBRID);
   });
@@ -254,7 +247,8 @@ describe("while the endpoint fails", () => {
     const search = () => other.memory.searchMemory({ sessionId, text: `boat ${newId()}` });
     expect((await search()).mode).toBe(LEXICAL);
     const before = own.texts.filter((text) => text.startsWith("boat ")).length;
-    for (let n = 0; n < 5; n++) expect((await search()).mode).toBe(LEXICAL);
+    // At once, for it is left alone for no more than a second at first.
+    for (const { mode } of await Promise.all([1, 2, 3, 4, 5].map(search))) expect(mode).toBe(LEXICAL);
     expect(own.texts.filter((text) => text.startsWith("boat "))).toHaveLength(before);
     expect(own.batches.length).toBeGreaterThan(asked);
     own.behaviour = "right";

@@ -5,12 +5,12 @@ import { startService, type TestService } from "../support/service.js";
 /** The purger never comes in these tests: what vanishes is erased by the TTL index alone. */
 const NO_PURGER = { purgeIntervalMs: 86_400_000 };
 
-/** Deleted things go soon here. */
+/** Deleted things go soon here, and late enough to be restored before by a slow machine. */
 let brief: TestService;
 /** Deleted things stay here, so that they can be looked at. */
 let lasting: TestService;
 beforeAll(async () => {
-  brief = await startService({ retentionMs: 4_000, ...NO_PURGER });
+  brief = await startService({ retentionMs: 8_000, ...NO_PURGER });
   lasting = await startService({ retentionMs: 3_600_000, ...NO_PURGER });
 });
 afterAll(async () => {
@@ -190,7 +190,7 @@ test("a user who is undeleted at the very moment at which their deletion is comp
     const found = client.db("admin").aggregate(waiting, { readConcern: { level: "local" } });
     return (await found.toArray()).length > 0;
   };
-  await until(isWaiting, 5_000);
+  await until(isWaiting);
   await session.commitTransaction();
   await undeleted;
   expect(await userStored(lasting, userId)).not.toHaveProperty("expireAt");

@@ -45,7 +45,7 @@ test("a process that has never reached its database lives, and is not ready", as
 });
 
 test("from the beginning of a stop it is not ready, while what is under way is finished", async () => {
-  const service = await startHttp();
+  const service = await startHttp({ shutdownGraceMs: 60_000 });
   onTestFinished(service.stop);
   await service.sessions.createSession({ sessionId: "s" });
   const release = await hold(service.database, "s");

@@ -12,9 +12,12 @@ import { startProxy, type TcpProxy, type Weather } from "../support/proxy.js";
 import { startService, type TestService } from "../support/service.js";
 import { healthClient, type Serving } from "../support/standard-clients.js";
 
-/** What every call is bounded by when its caller sets no deadline, and some leeway for a busy machine. */
+/**
+ * What every call is bounded by when its caller sets no deadline, and some leeway for a busy machine: by itself the driver would look
+ * for its database for half a minute.
+ */
 const LIMIT_MS = 10_000;
-const LEEWAY_MS = 5_000;
+const LEEWAY_MS = 15_000;
 /** Within how long the service notices that the database is away, or works again when it is back. */
 const NOTICE_MS = 5_000;
 const SHUTDOWN_GRACE_MS = 1_000;
@@ -154,23 +157,24 @@ describe.concurrent("while the database is away", () => {
     ];
     const health = healthClient(service.address);
     const watches = names.map((name) => health.watch(name));
-    const seen: Serving[] = ["SERVING"];
-    const expectAll = async (next?: Serving): Promise<void> => {
-      if (next) seen.push(next);
-      await eventually(
-        `all of ${seen}`,
-        () => watches.every(({ received }) => received.join() === seen.join()),
-        NOTICE_MS + LEEWAY_MS,
-      );
-      for (const name of names) expect(await health.check(name)).toBe(seen.at(-1));
+    /** A busy database may have been taken for one that is away for a moment. */
+    const expectAll = async (next: Serving): Promise<void> => {
+      const isTold = () => watches.every(({ received }) => received.at(-1) === next);
+      await eventually(`all are ${next}`, isTold, NOTICE_MS + LEEWAY_MS);
+      for (const name of names) {
+        await eventually(`${name} is ${next}`, async () => (await health.check(name)) === next, NOTICE_MS + LEEWAY_MS);
+      }
     };
-    await expectAll();
+    await expectAll("SERVING");
     for (const weather of ["refuse", "black-hole", "cut-answers"] as const) {
       await proxy.become(weather);
       await expectAll("NOT_SERVING");
       await proxy.become("forward");
       await expectAll("SERVING");
     }
+    const [told, ...others] = watches.map(({ received }) => received);
+    expect(told?.slice(0, 2)).toEqual(["SERVING", "NOT_SERVING"]);
+    for (const other of others) expect(other).toEqual(told);
     for (const watch of watches) watch.cancel();
     health.close();
   });

@@ -108,7 +108,7 @@ describe.each(Object.entries(TRANSPORTS))("a stock client: %s", (_name, transpor
     const method = methodAt(LIST) as DescMethodServerStreaming;
     const request = create(method.input, { sessionId: "long", chunkSize: 1 } as never);
     const reading = (async () => {
-      const { message } = await transportTo(url).stream(method, undefined, 300, undefined, one(request));
+      const { message } = await transportTo(url).stream(method, undefined, 1_500, undefined, one(request));
       for await (const _chunk of message) await new Promise((resolve) => setTimeout(resolve, 5));
     })();
     expect(await connectFailure(reading)).toMatchObject({ code: "DEADLINE_EXCEEDED" });
