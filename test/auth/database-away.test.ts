@@ -33,19 +33,16 @@ it("while the database is away a revoked key stays out, a good one goes on for a
   expect(await refusalOf(good)).toBe("INVALID_ARGUMENT");
   const { result, ms } = await timed(refusalOf(unused));
   expect(result).toBe("UNAVAILABLE");
-  expect(ms).toBeLessThan(11_000);
+  // A key is looked up for 5 s at most; the driver would look for its database for half a minute.
+  expect(ms).toBeLessThan(25_000);
   expect(await refusalOf(keyed.as(newSecret()))).toBe("UNAVAILABLE");
-  await eventually(
-    "a good key is not taken on trust any more",
-    async () => (await refusalOf(good)) === "UNAVAILABLE",
-    30_000,
-  );
+  await eventually("a good key is not taken on trust any more", async () => (await refusalOf(good)) === "UNAVAILABLE");
   expect(await refusalOf(revoked)).toBe("UNAUTHENTICATED");
   // The first admin's secret is in no database.
   expect(await refusalOf(keyed.admin)).toBe("INVALID_ARGUMENT");
 
   await proxy.become("forward");
-  await eventually("they are known again", async () => (await refusalOf(unused)) === "INVALID_ARGUMENT", 30_000);
+  await eventually("they are known again", async () => (await refusalOf(unused)) === "INVALID_ARGUMENT");
   expect(await refusalOf(good)).toBe("INVALID_ARGUMENT");
   expect(await refusalOf(revoked)).toBe("UNAUTHENTICATED");
 });

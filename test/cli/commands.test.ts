@@ -95,7 +95,7 @@ test("show shows what is more than one answer holds", async () => {
   expect(shown.messages.map(({ sequence }: { sequence: number }) => sequence)).toEqual(
     Array.from({ length: 65 }, (_, index) => index + 6),
   );
-}, 60_000);
+});
 
 test("delete, restore and purge", async () => {
   await add("gone", 3);

@@ -65,7 +65,7 @@ describe.skipIf(missing)("the image", () => {
     };
     const child = image.start(image.config.Entrypoint, settings);
     const { ended, said } = watch(child);
-    await eventually("it is ready", () => /"msg":"ready"/.test(said()) || child.exitCode !== null, 60_000);
+    await eventually("it is ready", () => /"msg":"ready"/.test(said()) || child.exitCode !== null);
     return { child, ended, said, settings, address: `127.0.0.1:${grpc}` };
   }
 

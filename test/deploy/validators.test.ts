@@ -233,7 +233,7 @@ describe.runIf(FOREIGN_CLIENTS)("mongosh", () => {
     const ask = () => shell("--port", String(port), ...args, script);
 
     expect(await ask()).toMatchObject({ code: expect.any(Number), stderr: "" });
-    await eventually("it is the primary", async () => (await ask()).code === 0, 60_000);
+    await eventually("it is the primary", async () => (await ask()).code === 0);
     mongod.kill();
     await mongod.ended;
     expect((await ask()).code).not.toBe(0);

@@ -304,7 +304,7 @@ async function quietMiscounts(db: Db): Promise<string[]> {
       found = await miscounts(db);
       return found.length === 0;
     },
-    5_000,
+    60_000,
   ).catch(() => {});
   return found.slice(0, 10);
 }

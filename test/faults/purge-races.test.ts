@@ -16,8 +16,11 @@ import { faultsOf } from "./support/settled.js";
 
 afterAll(killProcesses);
 
-/** What is deleted is gone from the database this soon after its time, purger and TTL monitor being at their fastest. */
-const SOON_MS = 15_000;
+/**
+ * What is deleted is gone from the database this soon after its time, purger and TTL monitor being at their fastest. It takes seconds,
+ * and many of them on a slow machine.
+ */
+const SOON_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 /** Two services on one database whose clocks are an hour apart, and neither is right. */
@@ -287,7 +290,7 @@ test("nothing is erased before its time by a clock that is ahead, nor kept by on
 
     let looks = 0;
     const erasedBy = new Map<string, number>();
-    while (erasedBy.size < times.size && looks < 2_000) {
+    while (erasedBy.size < times.size && looks < 10_000) {
       const there = new Map<string, number>();
       for await (const { _id, count } of database.messages.aggregate<{ _id: string; count: number }>([
         { $group: { _id: "$session", count: { $sum: 1 } } },

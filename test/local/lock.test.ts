@@ -47,7 +47,7 @@ describe.each([
       told++;
       void first?.release();
     };
-    const second = await waitForLock(file, { env, timeoutMs: 10_000, onWait });
+    const second = await waitForLock(file, { env, timeoutMs: 60_000, onWait });
     expect(told).toBe(1);
     await second.release();
   });

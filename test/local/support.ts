@@ -16,7 +16,7 @@ export async function script(folder: string, name: string, body: string): Promis
 }
 
 export async function withClient<T>(uri: string, use: (client: MongoClient) => Promise<T>): Promise<T> {
-  const client = new MongoClient(uri, { serverSelectionTimeoutMS: 10_000 });
+  const client = new MongoClient(uri, { serverSelectionTimeoutMS: 60_000 });
   try {
     return await use(client);
   } finally {
@@ -42,7 +42,7 @@ export async function processesNaming(text: string): Promise<LiveProcess[]> {
   return all.filter(({ command }) => command.includes(text) && !command.startsWith(process.execPath));
 }
 
-export async function eventually(what: string, holds: () => Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+export async function eventually(what: string, holds: () => Promise<boolean>, timeoutMs = 120_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await holds())) {
     if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);

@@ -30,18 +30,14 @@ test("a process that is killed while it embeds loses nothing: another one does i
   const next = runService(env);
   const other = connect((await next.ready()).grpc);
   endpoint.release();
-  const found = await eventually(
-    "all of it is embedded",
-    async () => {
-      const answer = await other.memory.searchMemory({
-        sessionId,
-        text: "kitten",
-        mode: SearchMode.SEARCH_MODE_SEMANTIC,
-      });
-      return answer.unembeddedMessages === 0 && answer;
-    },
-    60_000,
-  );
+  const found = await eventually("all of it is embedded", async () => {
+    const answer = await other.memory.searchMemory({
+      sessionId,
+      text: "kitten",
+      mode: SearchMode.SEARCH_MODE_SEMANTIC,
+    });
+    return answer.unembeddedMessages === 0 && answer;
+  });
   expect(found.results[0]?.message?.messageId).toBe("1");
   other.close();
   next.kill("SIGTERM");
@@ -62,7 +58,7 @@ test("one outage is told once, and its end, and neither what was said nor the ke
   const api = connect((await service.ready()).grpc);
   endpoint.behaviour = { status: 500 };
   await api.memory.addMemory({ sessionId: newId(), messages: [{ content: "a private matter" }] });
-  await eventually("it has been tried again", () => endpoint.batches.length >= 3, 30_000);
+  await eventually("it has been tried again", () => endpoint.batches.length >= 3);
   endpoint.behaviour = "right";
   await service.line("the embeddings endpoint is as it should be again");
   const told = service.lines().filter(({ msg }) => msg.startsWith("the embeddings endpoint"));

@@ -14,7 +14,8 @@ import { runService, type ServiceProcess } from "../support/service-process.js";
 import { healthClient, reflectionClient } from "../support/standard-clients.js";
 import { temporaryFolder } from "../support/temporary-folder.js";
 
-const LEEWAY_MS = 5_000;
+/** For a busy machine. What would be wrong without it are answers, codes, or minutes. */
+const LEEWAY_MS = 30_000;
 const SHUTTING_DOWN = {
   code: "UNAVAILABLE",
   reason: "SHUTTING_DOWN",
@@ -62,7 +63,7 @@ async function pausedListing({ api }: Running): Promise<{ ended: Promise<Failure
 
 describe.each(["SIGTERM", "SIGINT"] as const)("%s", (signal) => {
   it("lets what is under way be answered, ends streams so that clients try elsewhere, and exits with 0", async () => {
-    const running = await start({ SESSIONS_SHUTDOWN_GRACE: "20s" }, { delayMs: 100 });
+    const running = await start({ SESSIONS_SHUTDOWN_GRACE: "60s" }, { delayMs: 100 });
     const { service, api, address } = running;
     await api.memory.addMemory({ sessionId: "s", messages: [{ content: "before" }] });
     const health = healthClient(address);
@@ -81,7 +82,7 @@ describe.each(["SIGTERM", "SIGINT"] as const)("%s", (signal) => {
     expect(watch.received).toEqual(["SERVING", "NOT_SERVING"]);
     const { result, ms } = await timed(service.exited);
     expect(result).toEqual({ code: 0, signal: null });
-    expect(ms).toBeLessThan(10_000);
+    expect(ms).toBeLessThan(LEEWAY_MS);
     expect(service.output().stderr).toBe("");
     health.close();
     await close(running);
@@ -96,7 +97,7 @@ describe.each(["SIGTERM", "SIGINT"] as const)("%s", (signal) => {
     running.service.kill(signal);
     const { result, ms } = await timed(running.service.exited);
     expect(result).toEqual({ code: 0, signal: null });
-    expect(ms).toBeLessThan(30_000);
+    expect(ms).toBeLessThan(LEEWAY_MS);
     health.close();
     reflection.close();
     await close(running);
@@ -110,7 +111,7 @@ describe.each(["SIGTERM", "SIGINT"] as const)("%s", (signal) => {
       service.kill(signal);
       const { result, ms } = await timed(service.exited);
       expect(result, String(moment)).toEqual({ code: 0, signal: null });
-      expect(ms).toBeLessThan(10_000);
+      expect(ms).toBeLessThan(2 * LEEWAY_MS);
       expect(service.output().stderr).toBe("");
       await eventually("no database is left", async () => (await processesNaming(folder)).length === 0);
     }

@@ -56,7 +56,7 @@ function framesIn(body: Buffer): Frame[] {
 const ACCEPTS = { "grpc-accept-encoding": "identity, deflate,gzip" };
 
 async function call(client: RawClient, path: string, message: Uint8Array, accepts: Readonly<Record<string, string>>) {
-  const answer: RawAnswer = await client.call(path, { message, headers: { "grpc-timeout": "20S", ...accepts } });
+  const answer: RawAnswer = await client.call(path, { message, headers: { "grpc-timeout": "60S", ...accepts } });
   expect(answer.code).toBe(0);
   return { encoding: answer.headers?.["grpc-encoding"], frames: framesIn(answer.body) };
 }

@@ -21,7 +21,7 @@ const GET_SESSION = SessionServiceService.getSession.path;
 const LIST_SESSIONS = SessionServiceService.listSessions.path;
 
 const call = (client: RawClient, path: string, message: Uint8Array, id?: string): Promise<RawAnswer> =>
-  client.call(path, { message, headers: { "grpc-timeout": "8S", ...(id !== undefined && { "x-request-id": id }) } });
+  client.call(path, { message, headers: { "grpc-timeout": "60S", ...(id !== undefined && { "x-request-id": id }) } });
 
 const nobody = GetMemoryRequest.encode(GetMemoryRequest.fromPartial({ sessionId: "nobody" })).finish();
 

@@ -31,7 +31,7 @@ const METHODS = [SessionServiceService, memory.MemoryServiceService, UserService
 
 /** The server's own deadline turns an answer that never comes into a failure that the test can show. */
 const send = (path: string, message: Uint8Array, compressed = false): Promise<RawAnswer> =>
-  raw.call(path, { message, compressed, headers: { "grpc-timeout": "8S", "grpc-encoding": "gzip" } });
+  raw.call(path, { message, compressed, headers: { "grpc-timeout": "60S", "grpc-encoding": "gzip" } });
 
 const REFUSED = {
   code: "INVALID_ARGUMENT",
@@ -406,7 +406,7 @@ describe("compression", () => {
       for (const encoding of encodings) {
         const { failure: refused } = await raw.call(ADD_MEMORY, {
           wire,
-          headers: { "grpc-timeout": "8S", ...encoding },
+          headers: { "grpc-timeout": "60S", ...encoding },
         });
         expect(refused).toMatchObject(REFUSED);
       }
@@ -415,7 +415,7 @@ describe("compression", () => {
   });
 
   it("that the service does not know is UNIMPLEMENTED, with those that it knows", async () => {
-    const headers = { "grpc-timeout": "8S", "grpc-encoding": "snappy" };
+    const headers = { "grpc-timeout": "60S", "grpc-encoding": "snappy" };
     const { failure: refused, trailers } = await raw.call(ADD_MEMORY, { message: whole, compressed: true, headers });
     expect(refused).toMatchObject({
       code: "UNIMPLEMENTED",
@@ -440,7 +440,7 @@ describe("a call that is none", () => {
   it("with no message, or two, is refused and neither of them is done", async () => {
     const message = (sessionId: string) =>
       frame(memory.AddMemoryRequest.encode(memory.AddMemoryRequest.fromPartial({ sessionId })).finish());
-    const headers = { "grpc-timeout": "8S" };
+    const headers = { "grpc-timeout": "60S" };
     for (const wire of [
       Buffer.alloc(0),
       Buffer.concat([message("first"), message("second")]),
@@ -473,7 +473,7 @@ describe("a call that is none", () => {
 
 it("a request with a thousand mistakes is answered like one with a single mistake", async () => {
   const messages = Array.from({ length: 1000 }, () => ({ tokenCount: -1, role: "r".repeat(300) }));
-  const refused = await failure(service.memory.addMemory({ sessionId: " ", messages }, { deadlineMs: 8_000 }));
+  const refused = await failure(service.memory.addMemory({ sessionId: " ", messages }, { deadlineMs: 60_000 }));
   expect(refused).toMatchObject({ code: "INVALID_ARGUMENT", reason: "INVALID_FIELD" });
   expect(refused.fields.slice(0, 3)).toEqual(["session_id", "messages[0].role", "messages[0].token_count"]);
 });

@@ -192,7 +192,7 @@ describe("a status that is large", () => {
   async function arrival(error: errors.SessionsError) {
     const service = await startHandMade({ ask: () => Promise.reject(error) });
     const raw = rawClient(service.address);
-    const answer = await raw.call("/test.Service/Ask", { headers: { "grpc-timeout": "5S" } });
+    const answer = await raw.call("/test.Service/Ask", { headers: { "grpc-timeout": "60S" } });
     raw.close();
     return answer;
   }

@@ -38,7 +38,6 @@ const rest = (of = service) =>
   eventually(
     "nothing waits to be embedded",
     async () => (await of.database.sessions.countDocuments({ unembedded: { $exists: true } })) === 0,
-    30_000,
   );
 
 const add = async (sessionId: string, ...contents: string[]) => {
@@ -221,7 +220,7 @@ describe("what was there before", () => {
     plain.close();
     const later = await startService({ databaseName, embeddings: endpoint.settings });
     const count = () => later.database.vectors.countDocuments();
-    await eventually("all of it is embedded", async () => (await count()) === 20, 30_000);
+    await eventually("all of it is embedded", async () => (await count()) === 20);
     expect(endpoint.texts).toHaveLength(20);
     await later.stop();
     await plain.database.close();
@@ -236,7 +235,7 @@ describe("what was there before", () => {
     const later = await startService({ databaseName, embeddings: other.settings });
     const model = modelKey(other.settings);
     const count = () => later.database.vectors.countDocuments({ model });
-    await eventually("all of it is embedded anew", async () => (await count()) === 2, 30_000);
+    await eventually("all of it is embedded anew", async () => (await count()) === 2);
     expect(await later.database.vectors.countDocuments()).toBe(2);
     const { results, unembeddedMessages } = await later.memory.searchMemory({
       sessionId,
@@ -246,7 +245,7 @@ describe("what was there before", () => {
     expect([results[0]?.message?.messageId, unembeddedMessages]).toEqual(["a cat", 0]);
     // The process that was there before leaves what is added from now on to this one.
     await add(sessionId, "a boat");
-    await eventually("it is embedded with the new model", async () => (await count()) === 3, 30_000);
+    await eventually("it is embedded with the new model", async () => (await count()) === 3);
     expect(endpoint.texts).not.toContain("a boat");
     await later.server.stop();
     later.close();
@@ -286,7 +285,6 @@ test("a session that something is added to without a pause is embedded all the s
   await eventually(
     "much is embedded while more is added",
     async () => (await service.database.vectors.countDocuments({ session: key(sessionId) })) >= 40,
-    60_000,
   );
   isEnough = true;
   await Promise.all(adding);

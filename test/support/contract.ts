@@ -86,7 +86,7 @@ export const etagMismatch = (of: { session_id: string; message_id?: string } | {
 export const aMoment = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
 
 /** Waits until the condition holds, and fails when it does not within the time. */
-export async function until(condition: () => Promise<boolean>, withinMs = 30_000): Promise<void> {
+export async function until(condition: () => Promise<boolean>, withinMs = 120_000): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`it did not come true within ${withinMs} ms: ${condition}`);

@@ -1,8 +1,11 @@
-/** Waits until a condition holds, looking often; the deadline is for a test that would fail anyway. */
+/**
+ * Waits until a condition holds, looking often. The time is for a test that would fail anyway, and far beyond what a slow machine
+ * takes: only where it is what is to be shown does a test set one of its own.
+ */
 export async function eventually<T>(
   what: string,
   look: () => T | Promise<T>,
-  withinMs = 30_000,
+  withinMs = 120_000,
 ): Promise<Exclude<T, false | undefined>> {
   const deadline = Date.now() + withinMs;
   for (;;) {

@@ -96,7 +96,7 @@ function collector(url: string, requests: readonly Request[]): Collector {
   return {
     url,
     spans,
-    span: (what) => eventually("a span comes", () => spans().find(what), 30_000),
+    span: (what) => eventually("a span comes", () => spans().find(what)),
     resources: () => [
       ...new Map(batches().map(({ resource }) => [resource["process.pid"], resource] as const)).values(),
     ],

@@ -62,7 +62,7 @@ export function runService(env: Readonly<Record<string, string>>): ServiceProces
         if (!found && child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}: ${stdout}${stderr}`);
         return found;
       },
-      60_000,
+      180_000,
     );
   return {
     pid: child.pid as number,

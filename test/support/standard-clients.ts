@@ -35,7 +35,7 @@ export function healthClient(address: string): HealthClient {
   return {
     check: (service) =>
       new Promise((resolve, reject) => {
-        client.Check({ service }, { deadline: Date.now() + 10_000 }, (error: ServiceError | null, answer: Health) =>
+        client.Check({ service }, { deadline: Date.now() + 60_000 }, (error: ServiceError | null, answer: Health) =>
           error ? reject(error) : resolve(answer.status),
         );
       }),

@@ -9,7 +9,7 @@ export function sendBytes(client: Client, path: string, request: Uint8Array): Pr
       (bytes: Buffer) => bytes,
       Buffer.from(request),
       new Metadata(),
-      { deadline: Date.now() + 20_000 },
+      { deadline: Date.now() + 60_000 },
       (error: ServiceError | null, response?: Buffer) => (error ? reject(error) : resolve(response as Buffer)),
     );
   });

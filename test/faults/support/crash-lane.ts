@@ -128,7 +128,7 @@ export async function startLane(mongodbUri: string): Promise<Lane> {
     if (sessions.length > 0) await database.sessions.insertMany(sessions);
     if (messages.length > 0) await database.messages.insertMany(messages);
   };
-  const settled = (): Promise<true> => eventually("all work is done", () => isSettled(database), 60_000);
+  const settled = (): Promise<true> => eventually("all work is done", () => isSettled(database));
   const actWith = async (victim: Victim, { act }: Operation): Promise<void> => {
     if (act) await act(victim.service);
     else victim.turns.open();

@@ -22,7 +22,7 @@ interface Member {
 }
 
 /** How long a new process may take until it can be called, with all cores taken. */
-const START_MS = 40_000;
+const START_MS = 120_000;
 
 export async function startFleet(size: number, random: Random, env: Readonly<Record<string, string>>): Promise<Fleet> {
   const members = Array.from({ length: size }, () => begin({ env }));

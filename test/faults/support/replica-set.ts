@@ -17,7 +17,7 @@ export interface ReplicaSet {
 }
 
 const NAME = "faults";
-const START_MS = 60_000;
+const START_MS = 120_000;
 
 /** A member that hears nothing of the primary for this long asks to be elected; by default 10 s. */
 const ELECTION_TIMEOUT_MS = 2_000;

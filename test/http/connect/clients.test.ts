@@ -80,7 +80,7 @@ describe.each(Object.entries(TRANSPORTS))("%s", (name, transportTo) => {
     const transport = transportTo(service.url);
     const sessionId = newId();
     await service.memory.addMemory({ sessionId, messages: texts("x") });
-    for (const timeoutMs of [5_000, 2 ** 31 + 1, 9_999_999_999]) {
+    for (const timeoutMs of [60_000, 2 ** 31 + 1, 9_999_999_999]) {
       const headers = /gRPC-Web/.test(name)
         ? { "grpc-timeout": timeoutMs < 1e8 ? `${timeoutMs}m` : "99999999H" }
         : { "connect-timeout-ms": String(timeoutMs) };
