@@ -50,6 +50,7 @@ import { createSessionService } from "./services/session.js";
 import { createUserService } from "./services/user.js";
 import type { Database } from "./store/database.js";
 import { watchDatabase } from "./store/database-watch.js";
+import { createErasureReader } from "./store/erasures.js";
 import { createGroupCommit } from "./store/group-commit.js";
 import { createKeyStore, type KeyStore } from "./store/keys.js";
 import { createKnownSessions } from "./store/known/sessions.js";
@@ -224,7 +225,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     }),
     search: createSearchService({ scopes, memory, meanings: embedding?.meanings }),
     user: createUserService({ users, retirement, purger, retentionMs, now }),
-    purge: createPurgeService({ purger, retentionMs }),
+    purge: createPurgeService({ purger, erasures: createErasureReader(database), retentionMs }),
     key: createKeyService({
       keys,
       newSecret() {

@@ -37,6 +37,7 @@ const METHODS: Readonly<Record<string, Readonly<Record<string, Role | "anybody">
   },
   "sessions.v1.PurgeService": {
     PurgeDeleted: "admin",
+    ListErasures: "admin",
   },
   "sessions.v1.KeyService": {
     CreateKey: "admin",

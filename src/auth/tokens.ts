@@ -1,4 +1,4 @@
-import { createSecretKey } from "node:crypto";
+import { createHash, createSecretKey } from "node:crypto";
 import {
   createRemoteJWKSet,
   errors,
@@ -64,10 +64,16 @@ function principalOf(payload: JWTPayload, { claims, defaultRole }: TokenRules): 
   const user = claim(payload, claims.user);
   if (!isText(project) || !isProject(project)) throw badClaim(claims.project, PROJECT_RULE);
   if (!isText(role) || !isRole(role)) throw badClaim(claims.role, ROLES.join(", "));
-  if (user === undefined) return { project, role };
+  const token = nameOf(payload);
+  if (user === undefined) return { project, role, token };
   if (!isText(user) || idFault(user)) throw badClaim(claims.user, "a user's id");
   if (role === "admin") throw badClaim(claims.role, "reader or writer in a token that is bound to a user");
-  return { project, role, user };
+  return { project, role, user, token };
+}
+
+/** What can be kept of a token for ever: whom it is about may be a person's name, or their address. */
+function nameOf({ sub }: JWTPayload): string {
+  return isText(sub) ? `token:${createHash("sha256").update(sub).digest("hex")}` : "token";
 }
 
 const claim = (payload: JWTPayload, name: string, absent?: string): unknown =>

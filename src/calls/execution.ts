@@ -187,6 +187,7 @@ function open(
     deadline,
     ...(deadline === incoming.deadline && { late: deadlineExceeded }),
     requestId,
+    credential: principal.keyId ?? principal.token,
   };
   observer?.began(path);
   const timer = timeout(timeLeft(call), () => aborter.abort(lateness(call)));

@@ -1,4 +1,4 @@
-import type { Key, Message, SearchResult, Session, Summary } from "../client/index.js";
+import type { ErasureReceipt, Key, Message, SearchResult, Session, Summary } from "../client/index.js";
 
 /**
  * Resources as `--json` prints them: the names of the API's own fields, times in RFC 3339, payloads in base64, what is unset
@@ -67,5 +67,18 @@ export function jsonOfKey(key: Key) {
     create_time: key.createTime,
     expire_time: key.expireTime,
     revoke_time: key.revokeTime,
+  };
+}
+
+export function jsonOfErasureReceipt(receipt: ErasureReceipt) {
+  return {
+    receipt_id: receipt.receiptId,
+    user_id_sha256: receipt.userIdSha256,
+    purged_sessions: receipt.purgedSessions,
+    purged_messages: receipt.purgedMessages,
+    request_id: receipt.requestId,
+    requested_by: receipt.requestedBy,
+    begin_time: receipt.beginTime,
+    end_time: receipt.endTime,
   };
 }

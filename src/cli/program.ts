@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { addConnectionOptions, type Connection, readConnection } from "./connection.js";
 import type { Context } from "./context.js";
 import { addDelete } from "./delete-command.js";
+import { addErasures } from "./erasures-command.js";
 import { EXIT_CODES_HELP } from "./exit-codes.js";
 import { addImport } from "./import-command.js";
 import { addKeys } from "./keys-command.js";
@@ -33,7 +34,7 @@ export function buildProgram(
     .exitOverride();
   addConnectionOptions(program);
   program.hook("preAction", () => setConnection(readConnection(program.opts(), env)));
-  for (const add of [addImport, addList, addShow, addSearch, addDelete, addRestore, addPurge, addKeys])
+  for (const add of [addImport, addList, addShow, addSearch, addDelete, addRestore, addPurge, addErasures, addKeys])
     add(program, context);
   return program;
 }

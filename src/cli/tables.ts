@@ -1,5 +1,5 @@
 import Table from "cli-table3";
-import type { JsonObject, Key, Message, SearchResult, Session, Summary } from "../client/index.js";
+import type { ErasureReceipt, JsonObject, Key, Message, SearchResult, Session, Summary } from "../client/index.js";
 
 /** Resources as people read them. */
 
@@ -68,6 +68,22 @@ export function keysTable(keys: readonly Key[]): string {
       time(key.createTime),
       time(key.expireTime),
       time(key.revokeTime),
+    ]);
+  }
+  return `${table.toString()}\n`;
+}
+
+export function erasuresTable(receipts: readonly ErasureReceipt[]): string {
+  const head = ["SHA-256 OF USER", "SESSIONS", "MESSAGES", "ENDED", "REQUESTED BY", "REQUEST"];
+  const table = new Table({ ...PLAIN, head });
+  for (const receipt of receipts) {
+    table.push([
+      receipt.userIdSha256,
+      { content: String(receipt.purgedSessions), hAlign: "right" as const },
+      { content: String(receipt.purgedMessages), hAlign: "right" as const },
+      time(receipt.endTime),
+      printable(receipt.requestedBy),
+      printable(receipt.requestId),
     ]);
   }
   return `${table.toString()}\n`;

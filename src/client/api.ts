@@ -1,6 +1,6 @@
 import type { Listing } from "./listing.js";
 import type * as api from "./requests.js";
-import type { Key, Message, Session, Summary, User } from "./resources.js";
+import type { ErasureReceipt, Key, Message, Session, Summary, User } from "./resources.js";
 import type { CallOptions } from "./scope.js";
 import type { ServiceConfig } from "./service-config.js";
 
@@ -91,6 +91,8 @@ export interface UserCalls {
 export interface PurgeCalls {
   /** Erases what was soft-deleted long enough ago, also before its `purgeTime`. */
   purgeDeleted(request?: api.PurgeDeletedRequest, options?: CallOptions): Promise<api.PurgeDeletedResponse>;
+  /** The receipts of all users whom `purgeUser` has erased, in the order of their `endTime`. For admins. */
+  listErasures(request?: api.ListErasuresRequest, options?: CallOptions): Listing<ErasureReceipt>;
 }
 
 /** For admins. */

@@ -2,7 +2,7 @@ import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import type { Key as WireKey } from "../../gen/sessions/v1/key_service.js";
 import type * as wire from "../../gen/sessions/v1/resources.js";
 import { SessionsClientError } from "./error.js";
-import type { Key, Message, Session, Summary, User } from "./resources.js";
+import type { ErasureReceipt, Key, Message, Session, Summary, User } from "./resources.js";
 import { dateOf, millisecondsOf, roleOf, roleTypeOf } from "./wire.js";
 
 /** Resources as they come off the wire, as plain objects. */
@@ -64,6 +64,11 @@ export function toKey(key: WireKey | undefined): Key {
     expireTime: optionalDate(expireTime),
     revokeTime: optionalDate(revokeTime),
   };
+}
+
+export function toErasureReceipt(receipt: wire.ErasureReceipt | undefined): ErasureReceipt {
+  const { beginTime, endTime, ...rest } = present(receipt);
+  return { ...rest, beginTime: requiredDate(beginTime), endTime: requiredDate(endTime) };
 }
 
 export const requiredDate = (timestamp: Timestamp | undefined): Date => dateOf(present(timestamp));

@@ -1,4 +1,4 @@
-import type { JsonObject, Key, Message, Role, RoleType, Session, Summary } from "./resources.js";
+import type { ErasureReceipt, JsonObject, Key, Message, Role, RoleType, Session, Summary } from "./resources.js";
 
 /**
  * What calls take and give, where that is not a resource itself.
@@ -304,8 +304,10 @@ export interface PurgeUserRequest {
 }
 
 export interface PurgeUserResponse {
+  /** What this call erased, here and below. */
   readonly purgedSessions: number;
   readonly purgedMessages: number;
+  readonly receipt: ErasureReceipt;
 }
 
 export type ListUsersRequest = ListingRequest;
@@ -322,6 +324,8 @@ export interface PurgeDeletedResponse {
   readonly purgedMessages: number;
   readonly purgedUsers: number;
 }
+
+export type ListErasuresRequest = ListingRequest;
 
 export interface CreateKeyRequest {
   /** What the key is for, at most 256 code points. */

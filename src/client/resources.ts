@@ -112,3 +112,20 @@ export interface Key {
   /** Undefined while it is not revoked. */
   readonly revokeTime?: Date;
 }
+
+/** What stays of the erasure of a user. It holds nothing of the person, and is kept for ever. */
+export interface ErasureReceipt {
+  /** A UUID set by the service. */
+  readonly receiptId: string;
+  /** The SHA-256 of the user's id, in lower-case hexadecimal digits. */
+  readonly userIdSha256: string;
+  /** How many sessions the erasure took, whoever did its steps. */
+  readonly purgedSessions: number;
+  readonly purgedMessages: number;
+  /** The `x-request-id` of the call that began it. */
+  readonly requestId: string;
+  /** The id of the API key that it was called with, or `token:` and a hash of the token's subject. Empty where no credentials are asked for. */
+  readonly requestedBy: string;
+  readonly beginTime: Date;
+  readonly endTime: Date;
+}

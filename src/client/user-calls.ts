@@ -1,6 +1,6 @@
 import * as wire from "../../gen/sessions/v1/user_service.js";
 import type { UserCalls } from "./api.js";
-import { toUser } from "./convert.js";
+import { toErasureReceipt, toUser } from "./convert.js";
 import { listingCall } from "./listing-call.js";
 import type { Transport } from "./transport.js";
 import { wireMode } from "./wire.js";
@@ -30,7 +30,8 @@ export function userCalls(transport: Transport): UserCalls {
       return toUser(user);
     },
     async purgeUser(request, options) {
-      return unary("purgeUser", wire.PurgeUserRequest.fromPartial(request), options);
+      const { receipt, ...counts } = await unary("purgeUser", wire.PurgeUserRequest.fromPartial(request), options);
+      return { ...counts, receipt: toErasureReceipt(receipt) };
     },
     listUsers(request = {}, options) {
       return listingCall(transport, {

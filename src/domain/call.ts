@@ -14,6 +14,8 @@ export interface Call {
   readonly late?: () => SessionsError;
   /** Names the call in the log, and in an INTERNAL error. */
   readonly requestId: string;
+  /** Names the credential that was shown, and no person. Absent where none was asked for. */
+  readonly credential?: string | undefined;
 }
 
 /** Whether the call may touch what belongs to this user, by their key; undefined for what belongs to nobody. */

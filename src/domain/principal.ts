@@ -9,6 +9,8 @@ export interface Principal {
   readonly user?: string;
   /** The id of the API key that they showed, for the log. */
   readonly keyId?: string;
+  /** What names the token that they showed, and no person. */
+  readonly token?: string;
 }
 
 /** In the order of what they may: each one all that those before it may. */

@@ -78,6 +78,8 @@ export interface RetiredEpoch {
   readonly token?: string;
   /** When the restoration began. One that has not ended long after has been abandoned. */
   readonly claimTime?: Date;
+  /** For the receipt of a user's erasure: of which user it is, and how many messages have been erased so far. */
+  readonly counted?: { readonly user: string; readonly receipt: string; readonly messages: number };
 }
 
 export interface SummaryRecord {
@@ -153,6 +155,38 @@ export interface UserTask {
   readonly kind: "retire" | "restore" | "purge";
   /** The epoch whose sessions are meant. */
   readonly epoch: string;
+  /** What the receipt is to say of a purge that leaves one, as far as it has come. */
+  readonly erasure?: Erasure;
+}
+
+/** What is known of the erasure of a user before it has ended. */
+export interface Erasure extends ErasureRequest {
+  readonly beginTime: Date;
+  readonly sessions: number;
+  readonly messages: number;
+}
+
+export interface ErasureRequest {
+  /** The id of the receipt. */
+  readonly receipt: string;
+  readonly requestId: string;
+  /** Names the caller's credential, and no person. */
+  readonly requestedBy: string;
+}
+
+/** What stays of the erasure of a user, for ever. Nothing in it is of the person. */
+export interface ErasureRecord {
+  /** Project and receipt id, see keys.ts. */
+  readonly _id: string;
+  readonly project: string;
+  /** In hexadecimal digits. */
+  readonly userSha256: string;
+  readonly sessions: number;
+  readonly messages: number;
+  readonly requestId: string;
+  readonly requestedBy: string;
+  readonly beginTime: Date;
+  readonly endTime: Date;
 }
 
 export interface KeyRecord {

@@ -249,7 +249,11 @@ export function isTaskOf(user: string, task: UserTask, { session, users }: Sessi
   return task.kind === "restore" ? session.takenBy === task.epoch : true;
 }
 
-/** Begins the erasure of a session, from which there is no way back. The result is what there is to erase, and whose it is. */
+/**
+ * Begins the erasure of a session, from which there is no way back. The result is what there is to erase, and whose it is. While its user
+ * is being erased it is counted for the receipt, on whosever behalf it goes: the session too, so that even one without messages has
+ * something on its work list.
+ */
 export function condemn(
   state: SessionState,
   isMeant: (session: SessionRecord) => boolean,
@@ -257,9 +261,25 @@ export function condemn(
   const { session } = state;
   if (session?.purging) return { result: "begun by another" };
   if (session === undefined || !isMeant(session)) return { result: "nothing" };
-  const entries = state.epochs.map(
-    (epoch): RetiredEpoch => ({ epoch, deleteTime: state.now, purgeTime: state.now, doneTo: 0, task: "erase" }),
-  );
+  const erasure = session.user === undefined ? undefined : state.users.get(session.user)?.task?.erasure;
+  const counted = session.user && erasure && { user: session.user, receipt: erasure.receipt, messages: 0 };
+  // What is still to be erased of a session that had the id before is counted for its own user.
+  const begun = session.retired?.filter(({ task }) => task === "erase") ?? [];
+  const epochs = new Set([...state.epochs, ...(counted ? [session.epoch] : [])]);
+  for (const { epoch } of begun) epochs.delete(epoch);
+  const entries = [
+    ...begun,
+    ...[...epochs].map(
+      (epoch): RetiredEpoch => ({
+        epoch,
+        deleteTime: state.now,
+        purgeTime: state.now,
+        doneTo: 0,
+        task: "erase",
+        ...(counted && { counted }),
+      }),
+    ),
+  ];
   return {
     result: "begun",
     session: {

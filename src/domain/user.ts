@@ -1,6 +1,7 @@
+import { createHash } from "node:crypto";
 import { memoryNotRestorable, userNotDeleted, userNotFound } from "./errors.js";
-import { idOf } from "./keys.js";
-import type { UserRecord } from "./records.js";
+import { idOf, keyOf } from "./keys.js";
+import type { Erasure, ErasureRecord, ErasureRequest, UserRecord } from "./records.js";
 import { checkEtag } from "./session.js";
 
 /**
@@ -67,11 +68,12 @@ export function undeleteUser(
 
 /**
  * Begins the erasure of a user, from which there is no way back, or joins the one that has begun. Nothing when there is no such
- * user (any more).
+ * user (any more). With a request it leaves a receipt.
  */
 export function condemnUser(
   user: UserRecord | undefined,
   isMeant: (user: UserRecord) => boolean,
+  request: ErasureRequest | undefined,
   now: Date,
 ): UserRecord | undefined {
   if (user === undefined || !isMeant(user)) return undefined;
@@ -83,7 +85,27 @@ export function condemnUser(
     deleteTime: user.deleteTime ?? now,
     purgeTime: user.purgeTime ?? now,
     expireAt: undefined,
-    task: { kind: "purge", epoch: user.epoch },
+    task: {
+      kind: "purge",
+      epoch: user.epoch,
+      ...(request && { erasure: { ...request, beginTime: now, sessions: 0, messages: 0 } }),
+    },
+  };
+}
+
+/** The receipt of an erasure that has come to its end. */
+export function receiptOf({ _id, project }: UserRecord, erasure: Erasure, endTime: Date): ErasureRecord {
+  const { receipt, sessions, messages, requestId, requestedBy, beginTime } = erasure;
+  return {
+    _id: keyOf(project, receipt),
+    project,
+    userSha256: createHash("sha256").update(idOf(_id)).digest("hex"),
+    sessions,
+    messages,
+    requestId,
+    requestedBy,
+    beginTime,
+    endTime,
   };
 }
 

@@ -1,6 +1,7 @@
 import type { Duration } from "../../gen/google/protobuf/duration.js";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import {
+  type ErasureReceipt,
   type Message,
   MetadataMode,
   type RoleType,
@@ -14,6 +15,7 @@ import { idOf, messageIdOf } from "../domain/keys.js";
 import { messageEtagOf } from "../domain/memory.js";
 import { applyMetadata, type MetadataMode as Mode } from "../domain/metadata.js";
 import {
+  type ErasureRecord,
   type MessageRecord,
   NO_TIME,
   type SessionRecord,
@@ -94,6 +96,19 @@ export function toUser(record: UserRecord): User {
     purgeTime: record.purgeTime && toTimestamp(record.purgeTime),
     sessionCount: record.sessionCount,
     etag: etagOf(record),
+  };
+}
+
+export function toErasureReceipt(record: ErasureRecord): ErasureReceipt {
+  return {
+    receiptId: idOf(record._id),
+    userIdSha256: record.userSha256,
+    purgedSessions: record.sessions,
+    purgedMessages: record.messages,
+    requestId: record.requestId,
+    requestedBy: record.requestedBy,
+    beginTime: toTimestamp(record.beginTime),
+    endTime: toTimestamp(record.endTime),
   };
 }
 

@@ -3,7 +3,7 @@ import type { Call } from "../domain/call.js";
 import type { SessionState } from "../domain/decision.js";
 import { memoryNotRestorable, SessionsError } from "../domain/errors.js";
 import { DEFAULT_PROJECT, idOf } from "../domain/keys.js";
-import type { SessionRecord, UserRecord } from "../domain/records.js";
+import type { ErasureRecord, ErasureRequest, SessionRecord, UserRecord } from "../domain/records.js";
 import { condemn, isTaskOf } from "../domain/session.js";
 import { condemnUser } from "../domain/user.js";
 import type { GroupCommit } from "../store/group-commit.js";
@@ -23,12 +23,13 @@ export interface Purger {
    * such session (any more): an erasure that another has begun is finished before.
    */
   purgeSession(call: Call, key: string, isMeant: (session: SessionRecord) => boolean): Promise<number | undefined>;
-  /** Erases a user with all their sessions when `isMeant` still holds. Answers like `purgeSession`. */
+  /** Erases a user with all their sessions when `isMeant` still holds. Answers like `purgeSession`. With a request it leaves a receipt. */
   purgeUser(
     call: Call,
     key: string,
     isMeant: (user: UserRecord) => boolean,
-  ): Promise<{ sessions: number; messages: number } | undefined>;
+    request?: ErasureRequest,
+  ): Promise<PurgedUser | undefined>;
   /** Erases, or counts, what was deleted at least this long ago. */
   purgeDeleted(call: Call, olderThanMs: number, dryRun: boolean): Promise<Purged>;
   /** Brings the sessions back that an undeleted user's deletion took. */
@@ -47,6 +48,12 @@ export interface Purged {
   readonly sessions: number;
   readonly messages: number;
   readonly users: number;
+}
+
+export interface PurgedUser {
+  readonly sessions: number;
+  readonly messages: number;
+  readonly receipt: ErasureRecord | undefined;
 }
 
 export interface PurgerDeps {
@@ -107,20 +114,25 @@ export function createPurger(deps: PurgerDeps): Purger {
     return condemned === "begun" ? erased : undefined;
   }
 
-  async function purgeUser(call: Call, key: string, isMeant: (user: UserRecord) => boolean) {
+  async function purgeUser(
+    call: Call,
+    key: string,
+    isMeant: (user: UserRecord) => boolean,
+    request?: ErasureRequest,
+  ): Promise<PurgedUser | undefined> {
     let isBegunByAnother = false;
     const user = await users.change(call, key, (found, now) => {
       isBegunByAnother = found?.task?.kind === "purge";
-      return condemnUser(found, isMeant, now);
+      return condemnUser(found, isMeant, request, now);
     });
     const purged = user && (await finishPurge(call, user));
     return isBegunByAnother ? undefined : purged;
   }
 
-  async function finishPurge(call: Call, user: UserRecord) {
+  async function finishPurge(call: Call, user: UserRecord): Promise<PurgedUser> {
     const { task } = user;
     const purged = { sessions: 0, messages: 0 };
-    if (task?.kind !== "purge") return purged;
+    if (task?.kind !== "purge") return { ...purged, receipt: undefined };
     await retirement.retireSessionsOf(user);
     await concurrently(work.sessionsOf(user._id), CONCURRENCY, async (key) => {
       call.signal.throwIfAborted();
@@ -129,8 +141,9 @@ export function createPurger(deps: PurgerDeps): Purger {
       purged.sessions += 1;
       purged.messages += messages;
     });
-    await retirement.eraseUser(user._id, task);
-    return purged;
+    // Somebody else may have a new session by the id of one that was condemned, with messages of the old one still to be erased.
+    if (task.erasure) await concurrently(work.sessionsCountedFor(user._id), CONCURRENCY, retirement.erase);
+    return { ...purged, receipt: await retirement.eraseUser(user._id, task) };
   }
 
   async function restoreSessionsOf(call: Call, user: UserRecord): Promise<void> {

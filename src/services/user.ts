@@ -11,7 +11,7 @@ import { deleteUser, live, undeleteUser, updateUser } from "../domain/user.js";
 import type { Retirement } from "../store/retirement.js";
 import type { UserStore } from "../store/users.js";
 import { createChecks } from "./checks.js";
-import { metadataUpdate, storedMetadata, toUser } from "./convert.js";
+import { metadataUpdate, storedMetadata, toErasureReceipt, toUser } from "./convert.js";
 import { inChunks, utf8Bytes } from "./listing.js";
 import type { Purger } from "./purger.js";
 
@@ -125,9 +125,11 @@ export function createUserService({ users, retirement, purger, retentionMs, now:
 
     async purgeUser({ userId }: api.PurgeUserRequest, call: Call): Promise<api.PurgeUserResponse> {
       checkUserId(userId);
-      const purged = await purger.purgeUser(call, keyOf(call.project, userId), () => true);
+      const request = { receipt: randomUUID(), requestId: call.requestId, requestedBy: call.credential ?? "" };
+      const purged = await purger.purgeUser(call, keyOf(call.project, userId), () => true, request);
       if (!purged) throw userNotFound(userId);
-      return { purgedSessions: purged.sessions, purgedMessages: purged.messages };
+      const { sessions, messages, receipt } = purged;
+      return { purgedSessions: sessions, purgedMessages: messages, receipt: receipt && toErasureReceipt(receipt) };
     },
 
     async *listUsers(request: api.ListUsersRequest, call: Call): AsyncGenerator<api.ListUsersResponse> {

@@ -3,6 +3,7 @@ import { type ClientSession, type Collection, type Db, MongoClient } from "mongo
 import { type Call, lateness, timeLeft } from "../domain/call.js";
 import type {
   EmbeddedRecord,
+  ErasureRecord,
   KeyRecord,
   MessageRecord,
   SessionRecord,
@@ -28,6 +29,7 @@ export interface Database {
   readonly messages: Collection<MessageRecord>;
   readonly users: Collection<UserRecord>;
   readonly keys: Collection<KeyRecord>;
+  readonly erasures: Collection<ErasureRecord>;
   readonly leases: Collection<LeaseRecord>;
   readonly vectors: Collection<VectorRecord>;
   readonly embedded: Collection<EmbeddedRecord>;
@@ -85,6 +87,7 @@ export function openDatabase(options: {
     messages: db.collection("messages"),
     users: db.collection("users"),
     keys: db.collection("keys"),
+    erasures: db.collection("erasures"),
     leases: db.collection("leases"),
     traces,
     vectors: db.collection("vectors"),

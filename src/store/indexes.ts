@@ -64,6 +64,7 @@ export const INDEXES = {
     { name: "project_by_createTime", key: { project: 1, createTime: 1, _id: 1 } },
   ],
   vectors: [{ name: "memory", key: { session: 1, epoch: 1, model: 1, sequence: 1 } }],
+  erasures: [{ name: "project_by_endTime", key: { project: 1, endTime: 1, _id: 1 } }],
   leases: [{ name: "expiry", key: { until: 1 }, expireAfterSeconds: 86_400 }],
 } as const satisfies Record<string, readonly IndexDescription[]>;
 

@@ -1,12 +1,22 @@
-import type { Filter, UpdateFilter } from "mongodb";
-import { keyRange } from "../domain/keys.js";
-import type { MessageRecord, RetiredEpoch, SessionRecord, UserRecord, UserTask } from "../domain/records.js";
+import type { Filter } from "mongodb";
+import { keyOf, keyRange, projectOf } from "../domain/keys.js";
+import type {
+  ErasureRecord,
+  MessageRecord,
+  RetiredEpoch,
+  SessionRecord,
+  UserRecord,
+  UserTask,
+} from "../domain/records.js";
 import { unclaimed } from "../domain/session.js";
+import { receiptOf } from "../domain/user.js";
 import type { Database } from "./database.js";
 import { OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
+import { createErasureCount } from "./erasure-count.js";
 import { type StoreObserver, UNOBSERVED } from "./observer.js";
 import { transaction } from "./transaction.js";
 import { eraseVectors } from "./vector-erasure.js";
+import { withWorkList } from "./work-list.js";
 
 /**
  * What follows a deletion: messages of retired epochs get the time at which the TTL index erases them, or lose it again, or
@@ -26,8 +36,11 @@ export interface Retirement {
   retireSessionsOf(user: UserRecord): Promise<void>;
   /** Ends the retirement of a deleted user: the TTL index may erase them once all their sessions carry their time too. */
   release(user: UserRecord): Promise<void>;
-  /** Erases the document of a user, at the end of this erasure of theirs. */
-  eraseUser(user: string, task: UserTask): Promise<void>;
+  /**
+   * Erases the document of a user, at the end of this erasure of theirs. The answer is the receipt, if it leaves one, whoever has written
+   * it.
+   */
+  eraseUser(user: string, task: UserTask): Promise<ErasureRecord | undefined>;
 }
 
 const BATCH = 1000;
@@ -36,7 +49,8 @@ const BATCH = 1000;
 const CLAIM_MS = 60_000;
 
 export function createRetirement(database: Database, observer: StoreObserver = UNOBSERVED): Retirement {
-  const { sessions, messages, users } = database;
+  const { sessions, messages, users, erasures } = database;
+  const countErased = createErasureCount(database, observer);
 
   /**
    * One batch of one retired epoch, in a transaction that also writes the session document: so a batch of marking can
@@ -102,9 +116,13 @@ export function createRetirement(database: Database, observer: StoreObserver = U
       const retired = found?.retired ?? [];
       const condemned = retired.filter(({ task }) => task === "erase");
       let erased = 0;
-      for (const { epoch } of condemned) {
-        erased += await eraseAll({ session, epoch });
+      for (const { epoch, counted } of condemned) {
+        erased += counted ? await countErased.messagesOf({ session, epoch }) : await eraseAll({ session, epoch });
         await translated(() => eraseVectors(database, undefined, { session, epoch }));
+      }
+      if (condemned.some(({ counted }) => counted)) {
+        await countErased.session(session, new Set(condemned.map(({ epoch }) => epoch)));
+        return erased;
       }
       // The document goes last, and only if nobody has made a new session of it meanwhile.
       if (found?.purging && condemned.length === retired.length) {
@@ -155,11 +173,27 @@ export function createRetirement(database: Database, observer: StoreObserver = U
           { $set: { expireAt: user.purgeTime, version: user.version + 1 }, $unset: { task: true } },
         );
       }),
-    eraseUser: (user, { kind, epoch }) =>
-      translated(async () => {
-        const { deletedCount } = await users.deleteOne({ _id: user, "task.kind": kind, "task.epoch": epoch });
+    async eraseUser(user, { kind, epoch, erasure }) {
+      const theirs = { _id: user, "task.kind": kind, "task.epoch": epoch };
+      if (!erasure) {
+        const { deletedCount } = await translated(() => users.deleteOne(theirs));
         observer.erased("users", deletedCount);
-      }),
+        return undefined;
+      }
+      const written = await transaction(database, Date.now() + OPERATION_TIMEOUT_MS, async (tx) => {
+        const [found] = await users
+          .aggregate<UserRecord & { now: Date }>([{ $match: theirs }, { $set: { now: "$$NOW" } }], { session: tx })
+          .toArray();
+        if (!found?.task?.erasure) return undefined;
+        const receipt = receiptOf(found, found.task.erasure, found.now);
+        await erasures.insertOne(receipt, { session: tx });
+        await users.deleteOne(theirs, { session: tx });
+        return receipt;
+      });
+      if (written) observer.erased("users", 1);
+      const find = () => erasures.findOne({ _id: keyOf(projectOf(user), erasure.receipt) });
+      return written ?? (await translated(find)) ?? undefined;
+    },
   };
 
   /** The filter is applied again to each batch as it is deleted: what has been restored since it was found stays. */
@@ -176,41 +210,37 @@ export function createRetirement(database: Database, observer: StoreObserver = U
   }
 }
 
-/** A session's work list after a step. When it is empty, a deleted session may go: the TTL index erases it at its time. */
-function withWorkList(
-  { deleted, purging, purgeTime }: Pick<SessionRecord, "deleted" | "purging" | "purgeTime">,
-  rest: readonly RetiredEpoch[],
-): UpdateFilter<SessionRecord> {
-  if (rest.length > 0) return { $set: { retired: rest } };
-  const mayGo = deleted && !purging && purgeTime;
-  return { $unset: { retired: true }, ...(mayGo && { $set: { expireAt: purgeTime } }) };
-}
-
 function isAbandoned({ claimTime }: RetiredEpoch, now: Date): boolean {
   return claimTime === undefined || now.getTime() - claimTime.getTime() > CLAIM_MS;
 }
 
-/** What a deletion does to a session, as an update that the database makes by itself, one document at a time. */
-function retirementWith({ epoch, deleteTime, purgeTime }: UserRecord): { $set: object } {
+/**
+ * What a deletion does to a session, as an update that the database makes by itself, one document at a time. When the user is being
+ * erased, nothing gets a time: the TTL index, which would take it then, does not count what it takes.
+ */
+function retirementWith({ epoch, deleteTime, purgeTime, task }: UserRecord): { $set: object } {
+  const isErased = task?.kind === "purge";
   const hasMemory = { $gt: ["$messageCount", 0] };
   const entry = { epoch: "$epoch", deleteTime, purgeTime, doneTo: 0, task: "mark" };
   return {
     $set: {
       deleted: true,
       deleteTime,
-      purgeTime,
+      purgeTime: isErased ? "$$REMOVE" : purgeTime,
       updateTime: deleteTime,
       version: { $add: ["$version", 1] },
       takenBy: epoch,
       retired: {
         $cond: [
-          hasMemory,
+          !isErased && hasMemory,
           { $concatArrays: [{ $ifNull: ["$retired", []] }, [entry]] },
           { $ifNull: ["$retired", "$$REMOVE"] },
         ],
       },
       expiresAt: "$$REMOVE",
-      expireAt: { $cond: [{ $or: [hasMemory, { $isArray: "$retired" }] }, "$$REMOVE", purgeTime] },
+      expireAt: isErased
+        ? "$$REMOVE"
+        : { $cond: [{ $or: [hasMemory, { $isArray: "$retired" }] }, "$$REMOVE", purgeTime] },
     },
   };
 }

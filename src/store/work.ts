@@ -20,6 +20,8 @@ export interface Work {
   sessionsTakenWith(user: string, epoch: string): AsyncIterable<string>;
   /** Live sessions that are due to expire, the oldest first. */
   sessionsExpiring(now: Date): AsyncIterable<string>;
+  /** Sessions, by now of others, with messages that are to be erased for the receipt of this user's erasure. */
+  sessionsCountedFor(user: string): AsyncIterable<string>;
   sessionsDue(now: Date): AsyncIterable<string>;
   usersDue(now: Date): AsyncIterable<string>;
   sessionsDeleted(project: string, upTo: Date): AsyncIterable<string>;
@@ -70,6 +72,8 @@ export function createWork(database: Database): Work {
           { sort: { expiresAt: 1 }, projection: { _id: 1 }, batchSize: BATCH },
         ),
       ),
+    sessionsCountedFor: (user) =>
+      sessionKeys({ retired: { $exists: true }, "retired.task": "erase", "retired.counted.user": user }),
     sessionsDue: (now) => sessionKeys({ purgeTime: { $lte: now }, purging: { $exists: false } }),
     usersDue: (now) => userKeys({ purgeTime: { $lte: now } }),
     sessionsDeleted: (project, upTo) =>

@@ -82,6 +82,7 @@ function anyOperation(random: Random, own: Ids, all: Ids, isAdmin: boolean): rea
       purgeUser: (api) => api.users.purgeUser({ userId }),
       purgeDeleted: (api) => api.purge.purgeDeleted(ALL),
       countDeleted: (api) => api.purge.purgeDeleted({ ...ALL, dryRun: true }),
+      listErasures: (api) => listed(api.purge.listErasures, {}),
       listKeys: (api) => api.keys.listKeys({ limit: 1 }),
     }),
   };
@@ -109,7 +110,8 @@ async function listed<Request extends object>(
 function withoutChance(name: string, value: unknown): unknown {
   if (value === undefined || value === "") return value;
   const isChance =
-    /Time$|^uid$|^etag$|^nextCursor$|^keyId$/.test(name) || (name === "messageId" && !/^m\d$/.test(`${value}`));
+    /Time$|^uid$|^etag$|^nextCursor$|^keyId$|^receiptId$|^requestId$|^requestedBy$/.test(name) ||
+    (name === "messageId" && !/^m\d$/.test(`${value}`));
   return isChance ? "…" : value;
 }
 
@@ -162,14 +164,20 @@ describe("two projects with the same ids", () => {
       const [messages] = await api.memory.listMessages({ ...list, sessionId: "a" });
       const [users] = await api.users.listUsers(list);
       const [keys] = await api.keys.listKeys(list);
-      return [sessions, ofUser, messages, users, keys].map((chunk) => chunk?.nextCursor);
+      for (const userId of ["gone-1", "gone-2"]) {
+        await api.users.createUser({ userId });
+        await api.users.purgeUser({ userId });
+      }
+      const [erasures] = await api.purge.listErasures(list);
+      return [sessions, ofUser, messages, users, keys, erasures].map((chunk) => chunk?.nextCursor);
     };
-    const resume = (api: Api, [sessions, ofUser, messages, users, keys]: (string | undefined)[]) => [
+    const resume = (api: Api, [sessions, ofUser, messages, users, keys, erasures]: (string | undefined)[]) => [
       api.sessions.listSessions({ cursor: sessions }),
       api.sessions.listSessions({ cursor: ofUser, userId: "u" }),
       api.memory.listMessages({ cursor: messages, sessionId: "a" }),
       api.users.listUsers({ cursor: users }),
       api.keys.listKeys({ cursor: keys }),
+      api.purge.listErasures({ cursor: erasures }),
     ];
     const own = await cursors(one);
     expect(own.every((cursor) => cursor !== undefined && cursor !== "")).toBe(true);

@@ -63,6 +63,7 @@ const CALLS: Readonly<Record<string, Call>> = {
   "UserService/PurgeUser": (api, { userId }) => api.users.purgeUser({ userId }),
   "UserService/ListUsers": (api) => api.users.listUsers({}),
   "PurgeService/PurgeDeleted": (api) => api.purge.purgeDeleted({ dryRun: true, olderThan: { seconds: 0, nanos: 0 } }),
+  "PurgeService/ListErasures": (api) => api.purge.listErasures({}),
   "KeyService/CreateKey": (api) => api.keys.createKey({ name: "n", role: KeyRole.ROLE_READER }),
   "KeyService/ListKeys": (api) => api.keys.listKeys({ limit: 1 }),
   "KeyService/RevokeKey": (api, { keyId }) => api.keys.revokeKey({ keyId }),

@@ -22,9 +22,9 @@ export type Keyed = Api & { readonly keyId: string; readonly secret: string };
 
 export { Role };
 
-export async function startKeyed(options: TestServiceOptions = {}): Promise<KeyedService> {
-  const adminKey = randomBytes(32).toString("hex");
-  const service = await startService({ auth: { keys: { adminKey }, tokens: undefined }, ...options });
+export async function startKeyed({ auth, ...options }: TestServiceOptions = {}): Promise<KeyedService> {
+  const adminKey = auth?.keys?.adminKey ?? randomBytes(32).toString("hex");
+  const service = await startService({ auth: auth ?? { keys: { adminKey }, tokens: undefined }, ...options });
   const connected: Api[] = [];
   const as = (credential: string | undefined): Api => {
     const api = connect(service.address, credential);

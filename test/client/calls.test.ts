@@ -186,7 +186,10 @@ test("users are created, updated, listed, deleted, restored and purged", async (
   expect((await client.deleteUser({ userId: "u1" })).deleteTime).toBeInstanceOf(Date);
   await client.undeleteUser({ userId: "u1", restoreSessions: true });
   expect((await client.getUser({ userId: "u1" })).sessionCount).toBe(1);
-  expect(await client.purgeUser({ userId: "u1" })).toEqual({ purgedSessions: 1, purgedMessages: 1 });
+  const purged = await client.purgeUser({ userId: "u1" });
+  expect(purged).toMatchObject({ purgedSessions: 1, purgedMessages: 1 });
+  expect(purged.receipt).toMatchObject({ purgedSessions: 1, purgedMessages: 1, beginTime: expect.any(Date) });
+  expect(await collect(client.listErasures())).toContainEqual(purged.receipt);
 });
 
 test("sessions are listed by user, metadata, time and order", async () => {

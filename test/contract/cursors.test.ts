@@ -5,7 +5,7 @@ import { startService, type TestService } from "../support/service.js";
 let service: TestService;
 let userId: string;
 let sessionId: string;
-let cursors: { sessions: string; messages: string; users: string };
+let cursors: { sessions: string; messages: string; users: string; erasures: string };
 
 beforeAll(async () => {
   service = await startService();
@@ -18,10 +18,15 @@ beforeAll(async () => {
     sessionMetadata: { a: 1, b: [2] },
     messages: texts("c"),
   });
+  for (const id of [newId("gone"), newId("gone")]) {
+    await service.users.createUser({ userId: id });
+    await service.users.purgeUser({ userId: id });
+  }
   cursors = {
     sessions: (await service.sessions.listSessions({ ...FILTERS, userId, limit: 1 })).at(-1)?.nextCursor as string,
     messages: (await service.memory.listMessages({ sessionId, limit: 1 })).at(-1)?.nextCursor as string,
     users: (await service.users.listUsers({ limit: 1 })).at(-1)?.nextCursor as string,
+    erasures: (await service.purge.listErasures({ limit: 1 })).at(-1)?.nextCursor as string,
   };
 });
 afterAll(() => service.stop());
@@ -90,9 +95,11 @@ test("a cursor of one kind of listing fits no other", async () => {
   for (const cursor of [cursors.sessions, cursors.users]) {
     expect(await refusal(service.memory.listMessages({ sessionId, cursor }))).toEqual(invalidCursor);
   }
-  for (const cursor of [cursors.sessions, cursors.messages]) {
+  for (const cursor of [cursors.sessions, cursors.messages, cursors.erasures]) {
     expect(await refusal(service.users.listUsers({ cursor }))).toEqual(invalidCursor);
   }
+  expect(await service.purge.listErasures({ cursor: cursors.erasures })).toHaveLength(1);
+  expect(await refusal(service.purge.listErasures({ cursor: cursors.users }))).toEqual(invalidCursor);
 });
 
 const refusedEverywhere = async (cursor: (good: string) => string, what: string) => {
@@ -101,6 +108,7 @@ const refusedEverywhere = async (cursor: (good: string) => string, what: string)
     invalidCursor,
   );
   expect(await refusal(service.users.listUsers({ cursor: cursor(cursors.users) })), what).toEqual(invalidCursor);
+  expect(await refusal(service.purge.listErasures({ cursor: cursor(cursors.erasures) })), what).toEqual(invalidCursor);
 };
 
 test("garbage is no cursor", async () => {

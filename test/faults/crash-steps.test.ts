@@ -48,6 +48,11 @@ const sessionCount = (userId: string) => async (api: Api) => (await api.users.ge
 const list = (userId: string) => async (api: Api) =>
   (await api.sessions.listSessions({ userId })).flatMap(({ sessions }) => sessions.map((one) => one.sessionId));
 
+const receipts = async (api: Api) =>
+  (await api.purge.listErasures({})).flatMap((chunk) =>
+    chunk.receipts.map(({ purgedSessions, purgedMessages }) => `${purgedSessions} with ${purgedMessages}`),
+  );
+
 const withUser = async (api: Api, messages: number): Promise<void> => {
   await api.users.createUser({ userId: "u" });
   await addMany(api, "s", messages, "u");
@@ -99,7 +104,12 @@ const operations: Record<string, Operation> = {
   PurgeUser: {
     prepare: withSessionsOfUser,
     act: (api) => api.users.purgeUser({ userId: "u" }),
-    probes: { user: user("u"), s1: memory("s1"), s2: session("s2"), s3: session("s3"), list: list("u") },
+    probes: { user: user("u"), s1: memory("s1"), s2: session("s2"), s3: session("s3"), list: list("u"), receipts },
+  },
+  "PurgeUser of one with a long session": {
+    prepare: (api) => withUser(api, MANY),
+    act: (api) => api.users.purgeUser({ userId: "u" }),
+    probes: { user: user("u"), s: memory("s"), receipts },
   },
   PurgeDeleted: {
     async prepare(api) {

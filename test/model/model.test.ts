@@ -54,7 +54,7 @@ test.concurrent.each(LANES.map((options, lane) => ({ lane, ...options })))(
       memoryWindow: MEMORY_WINDOW,
     };
     const property = fc.asyncProperty(anySteps, async (steps) => {
-      const collections = [database.sessions, database.messages, database.users];
+      const collections = [database.sessions, database.messages, database.users, database.erasures];
       try {
         await run(steps, { ...subject, prefix: `${randomUUID().slice(0, 8)}-` });
       } finally {

@@ -111,6 +111,8 @@ export type Mode = "merge" | "patch" | "replace";
 export class Rules {
   readonly sessions = new Map<string, Session>();
   readonly users = new Map<string, User>();
+  /** Of users who were erased when a caller asked for it. */
+  readonly receipts: { user: string; sessions: number; messages: number }[] = [];
   readonly #contents: Readonly<Record<string, Content>>;
   #count = 0;
 
@@ -344,6 +346,13 @@ export class Rules {
       if (restoreSessions && session.deleted && session.takenBy === user.deletion) revive(session, true);
     }
     return user;
+  }
+
+  /** As a caller asks for it: it leaves a receipt. */
+  eraseUser(id: string): { sessions: number; messages: number } {
+    const purged = this.purgeUser(id);
+    this.receipts.push({ user: id, ...purged });
+    return purged;
   }
 
   purgeUser(id: string): { sessions: number; messages: number } {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { expect } from "vitest";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import type * as api from "../../gen/sessions/v1/resources.js";
@@ -228,10 +229,13 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
     }
     case "purgeUser":
       return agree(
-        () => rules.purgeUser(step.user),
+        () => rules.eraseUser(step.user),
         () => users.purgeUser({ userId: full(step.user) }),
-        (purged, response) =>
-          expect(response).toEqual({ purgedSessions: purged.sessions, purgedMessages: purged.messages }),
+        (purged, { receipt, ...response }) => {
+          const counts = { purgedSessions: purged.sessions, purgedMessages: purged.messages };
+          expect(response).toEqual(counts);
+          expect(receipt).toMatchObject(counts);
+        },
       );
     case "purgeDeleted": {
       const { dryRun } = step;
@@ -329,7 +333,7 @@ function addMemory(
 /** Everything that can be read says what the rules say. */
 async function readsAgree(index: number, { rules, known, views, subject }: Context): Promise<void> {
   const { apis, prefix, memoryWindow } = subject;
-  const { sessions, memory, users } = inTurn(subject, index);
+  const { sessions, memory, users, purge } = inTurn(subject, index);
   const full = (id: string): string => prefix + id;
   const isEven = index % 2 === 0;
 
@@ -402,6 +406,20 @@ async function readsAgree(index: number, { rules, known, views, subject }: Conte
     );
   };
 
+  const readReceipts = async (): Promise<void> => {
+    const chunks = await purge.listErasures({ chunkSize: 1 });
+    const seen = chunks.flatMap(({ receipts }) =>
+      receipts.map(({ userIdSha256, purgedSessions, purgedMessages }) =>
+        [userIdSha256, purgedSessions, purgedMessages].join(),
+      ),
+    );
+    const expected = rules.receipts.map(({ user, sessions, messages }) =>
+      [sha256(full(user)), sessions, messages].join(),
+    );
+    // Those of one millisecond come in the order of their ids.
+    expect(seen.sort()).toEqual(expected.sort());
+  };
+
   const order = ORDERS[index % ORDERS.length] as (typeof ORDERS)[number];
   const descending = index % 4 > 1;
   const readList = async (filter: { user?: string; metadata?: JsonObject; showDeleted?: boolean }): Promise<void> => {
@@ -430,6 +448,7 @@ async function readsAgree(index: number, { rules, known, views, subject }: Conte
   // After the others: they may be the first to tell the times that these are ordered by.
   await Promise.all([
     readUsers(),
+    readReceipts(),
     readList({}),
     readList({ showDeleted: true }),
     ...USERS.map((user) => readList({ user, showDeleted: isEven })),
@@ -438,6 +457,8 @@ async function readsAgree(index: number, { rules, known, views, subject }: Conte
     ...USERS.map((user) => search({ user })),
   ]);
 }
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 /** What readers of a memory ask for: what follows the summary, and less and more than the window that is kept for it. */
 const LAST_NS = [0, 2, 0, 1, 5, 0, 1000];

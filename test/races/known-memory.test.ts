@@ -281,6 +281,7 @@ const CHANGE_NO_MEMORY = [
   "getUser",
   "updateUser",
   "listUsers",
+  "listErasures",
 ];
 
 test("each call of the API is among the changes below, or changes no memory", () => {

@@ -140,3 +140,20 @@ test("a page of users costs about as much at the beginning as deep in the listin
     expect(keysExamined).toBeLessThan(10);
   }
 });
+
+test("a page of receipts costs about as much at the beginning as deep in the listing", async () => {
+  for (let n = 0; n < 30; n++) {
+    await api.users.createUser({ userId: `erased-${n}` });
+    await api.users.purgeUser({ userId: `erased-${n}` });
+  }
+  const cursor = (await api.purge.listErasures({ chunkSize: 3 })).at(8)?.nextCursor ?? "";
+  const plans = [
+    ...(await explainer.plansOf(() => api.purge.listErasures({ limit: 3 }))),
+    ...(await explainer.plansOf(() => api.purge.listErasures({ limit: 3, cursor }))),
+  ];
+  for (const { stages, keysExamined } of plans) {
+    expect(stages).not.toContain("COLLSCAN");
+    expect(stages).not.toContain("SORT");
+    expect(keysExamined).toBeLessThan(10);
+  }
+});

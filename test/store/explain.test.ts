@@ -57,6 +57,12 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
   DeleteUser: () => api.users.deleteUser({ userId: "user-4" }),
   UndeleteUser: () => api.users.undeleteUser({ userId: "user-4", restoreSessions: true }),
   PurgeUser: () => api.users.purgeUser({ userId: "user-5" }),
+  ListErasures: async () => {
+    await api.users.createUser({ userId: "erased" });
+    await api.memory.addMemory({ sessionId: "of-erased", userId: "erased", messages: [{}] });
+    await api.users.purgeUser({ userId: "erased" });
+    await api.purge.listErasures({ chunkSize: 3 });
+  },
   CreateKey: () => api.keys.createKey({ name: "new", role: 1 }),
   ListKeys: () => api.keys.listKeys({ chunkSize: 3 }),
   RevokeKey: async () => {

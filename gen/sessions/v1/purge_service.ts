@@ -8,7 +8,9 @@ import {
   type ChannelCredentials,
   Client,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -16,6 +18,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.js";
+import { ErasureReceipt } from "./resources.js";
 
 /** PurgeDeletedRequest is the request of PurgeDeleted. */
 export interface PurgeDeletedRequest {
@@ -41,6 +44,30 @@ export interface PurgeDeletedResponse {
   purgedMessages: number;
   /** Output only. How many users were erased, or would be. At most 2^53 - 1. */
   purgedUsers: number;
+}
+
+/** ListErasuresRequest is the request of ListErasures. */
+export interface ListErasuresRequest {
+  /** Optional. How many receipts to list at most. 0: all. Negative is INVALID_ARGUMENT. */
+  limit: number;
+  /**
+   * Optional. The `next_cursor` of an earlier listing, to go on after it. Empty: from the beginning. A cursor of another
+   * kind of listing is INVALID_ARGUMENT (INVALID_CURSOR).
+   */
+  cursor: string;
+  /**
+   * Optional. How many receipts a chunk holds at most. 0: 100. More than 1000 counts as 1000. Negative is
+   * INVALID_ARGUMENT.
+   */
+  chunkSize: number;
+}
+
+/** ListErasuresResponse is one chunk of ListErasures. */
+export interface ListErasuresResponse {
+  /** Output only. One or more receipts, in order. */
+  receipts: ErasureReceipt[];
+  /** Output only. Continues the listing after this chunk's last receipt. Empty only on the last chunk of a complete listing. */
+  nextCursor: string;
 }
 
 function createBasePurgeDeletedRequest(): PurgeDeletedRequest {
@@ -191,6 +218,152 @@ export const PurgeDeletedResponse: MessageFns<PurgeDeletedResponse> = {
   },
 };
 
+function createBaseListErasuresRequest(): ListErasuresRequest {
+  return { limit: 0, cursor: "", chunkSize: 0 };
+}
+
+export const ListErasuresRequest: MessageFns<ListErasuresRequest> = {
+  encode(message: ListErasuresRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.limit !== 0) {
+      writer.uint32(8).int32(message.limit);
+    }
+    if (message.cursor !== "") {
+      writer.uint32(18).string(message.cursor);
+    }
+    if (message.chunkSize !== 0) {
+      writer.uint32(24).int32(message.chunkSize);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListErasuresRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListErasuresRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.limit = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cursor = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.chunkSize = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListErasuresRequest>): ListErasuresRequest {
+    return ListErasuresRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListErasuresRequest>): ListErasuresRequest {
+    const message = createBaseListErasuresRequest();
+    message.limit = object.limit ?? 0;
+    message.cursor = object.cursor ?? "";
+    message.chunkSize = object.chunkSize ?? 0;
+    return message;
+  },
+};
+
+function createBaseListErasuresResponse(): ListErasuresResponse {
+  return { receipts: [], nextCursor: "" };
+}
+
+export const ListErasuresResponse: MessageFns<ListErasuresResponse> = {
+  encode(message: ListErasuresResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.receipts) {
+      ErasureReceipt.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextCursor !== "") {
+      writer.uint32(18).string(message.nextCursor);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListErasuresResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListErasuresResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.receipts.push(ErasureReceipt.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextCursor = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListErasuresResponse>): ListErasuresResponse {
+    return ListErasuresResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListErasuresResponse>): ListErasuresResponse {
+    const message = createBaseListErasuresResponse();
+    message.receipts = object.receipts?.map((e) => ErasureReceipt.fromPartial(e)) || [];
+    message.nextCursor = object.nextCursor ?? "";
+    return message;
+  },
+};
+
 /**
  * PurgeService erases what is soft-deleted. The service does so by itself once something's `purge_time` has come; this is
  * for those who cannot wait. Single sessions and users are erased by PurgeSession and PurgeUser.
@@ -211,6 +384,20 @@ export const PurgeServiceService = {
       Buffer.from(PurgeDeletedResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PurgeDeletedResponse => PurgeDeletedResponse.decode(value),
   },
+  /**
+   * ListErasures streams the receipts of all users whom PurgeUser has erased, in the order of their `end_time`, one response a chunk. No
+   * receipts: no chunk. They are never erased.
+   */
+  listErasures: {
+    path: "/sessions.v1.PurgeService/ListErasures" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ListErasuresRequest): Buffer => Buffer.from(ListErasuresRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListErasuresRequest => ListErasuresRequest.decode(value),
+    responseSerialize: (value: ListErasuresResponse): Buffer =>
+      Buffer.from(ListErasuresResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListErasuresResponse => ListErasuresResponse.decode(value),
+  },
 } as const;
 
 export interface PurgeServiceServer extends UntypedServiceImplementation {
@@ -219,6 +406,11 @@ export interface PurgeServiceServer extends UntypedServiceImplementation {
    * ever erased, also when an undelete races with it.
    */
   purgeDeleted: handleUnaryCall<PurgeDeletedRequest, PurgeDeletedResponse>;
+  /**
+   * ListErasures streams the receipts of all users whom PurgeUser has erased, in the order of their `end_time`, one response a chunk. No
+   * receipts: no chunk. They are never erased.
+   */
+  listErasures: handleServerStreamingCall<ListErasuresRequest, ListErasuresResponse>;
 }
 
 export interface PurgeServiceClient extends Client {
@@ -241,6 +433,19 @@ export interface PurgeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PurgeDeletedResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * ListErasures streams the receipts of all users whom PurgeUser has erased, in the order of their `end_time`, one response a chunk. No
+   * receipts: no chunk. They are never erased.
+   */
+  listErasures(
+    request: ListErasuresRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ListErasuresResponse>;
+  listErasures(
+    request: ListErasuresRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ListErasuresResponse>;
 }
 
 export const PurgeServiceClient = makeGenericClientConstructor(

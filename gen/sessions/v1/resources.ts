@@ -241,6 +241,40 @@ export interface User {
   etag: string;
 }
 
+/** ErasureReceipt says that a user was erased, to whoever knows whom it is about. It holds nothing of the person, and is kept for ever. */
+export interface ErasureReceipt {
+  /** Output only. A UUID set by the service when the erasure began. */
+  receiptId: string;
+  /**
+   * Output only. The SHA-256 of the UTF-8 of the user's id, as 64 hexadecimal digits in lower case. Whoever knows the id finds its receipt
+   * by it; from what can be guessed, such as an address, it can be found out by trying.
+   */
+  userIdSha256: string;
+  /**
+   * Output only. How many sessions the erasure took, whoever did its steps: the call that began it, those that joined it, or the service by
+   * itself after a crash. At most 2^53 - 1.
+   */
+  purgedSessions: number;
+  /** Output only. How many messages it took, soft-deleted ones included. At most 2^53 - 1. */
+  purgedMessages: number;
+  /**
+   * Output only. The request id of the call that began it: what its caller sent as `x-request-id`, if that is 1 to 128 visible ASCII
+   * characters, or else one that the service made. Callers who send one name nobody in it, for it is kept.
+   */
+  requestId: string;
+  /**
+   * Output only. What names the credential of that call and no person: the id of an API key, `admin-key-file` for the key of that file,
+   * or `token:` and the SHA-256 of the token's `sub`, as above; `token` when it had none. Empty where no credentials are asked for.
+   */
+  requestedBy: string;
+  /** Output only. When the erasure began. */
+  beginTime:
+    | Timestamp
+    | undefined;
+  /** Output only. When its last step was done: from then on nothing was left. */
+  endTime: Timestamp | undefined;
+}
+
 function createBaseSession(): Session {
   return {
     sessionId: "",
@@ -1018,6 +1052,158 @@ export const User: MessageFns<User> = {
       : undefined;
     message.sessionCount = object.sessionCount ?? 0;
     message.etag = object.etag ?? "";
+    return message;
+  },
+};
+
+function createBaseErasureReceipt(): ErasureReceipt {
+  return {
+    receiptId: "",
+    userIdSha256: "",
+    purgedSessions: 0,
+    purgedMessages: 0,
+    requestId: "",
+    requestedBy: "",
+    beginTime: undefined,
+    endTime: undefined,
+  };
+}
+
+export const ErasureReceipt: MessageFns<ErasureReceipt> = {
+  encode(message: ErasureReceipt, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.receiptId !== "") {
+      writer.uint32(10).string(message.receiptId);
+    }
+    if (message.userIdSha256 !== "") {
+      writer.uint32(18).string(message.userIdSha256);
+    }
+    if (message.purgedSessions !== 0) {
+      writer.uint32(24).int64(message.purgedSessions);
+    }
+    if (message.purgedMessages !== 0) {
+      writer.uint32(32).int64(message.purgedMessages);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(42).string(message.requestId);
+    }
+    if (message.requestedBy !== "") {
+      writer.uint32(50).string(message.requestedBy);
+    }
+    if (message.beginTime !== undefined) {
+      Timestamp.encode(message.beginTime, writer.uint32(58).fork()).join();
+    }
+    if (message.endTime !== undefined) {
+      Timestamp.encode(message.endTime, writer.uint32(66).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ErasureReceipt {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseErasureReceipt();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.receiptId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.userIdSha256 = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.purgedSessions = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.purgedMessages = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.requestedBy = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.beginTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.endTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ErasureReceipt>): ErasureReceipt {
+    return ErasureReceipt.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ErasureReceipt>): ErasureReceipt {
+    const message = createBaseErasureReceipt();
+    message.receiptId = object.receiptId ?? "";
+    message.userIdSha256 = object.userIdSha256 ?? "";
+    message.purgedSessions = object.purgedSessions ?? 0;
+    message.purgedMessages = object.purgedMessages ?? 0;
+    message.requestId = object.requestId ?? "";
+    message.requestedBy = object.requestedBy ?? "";
+    message.beginTime = (object.beginTime !== undefined && object.beginTime !== null)
+      ? Timestamp.fromPartial(object.beginTime)
+      : undefined;
+    message.endTime = (object.endTime !== undefined && object.endTime !== null)
+      ? Timestamp.fromPartial(object.endTime)
+      : undefined;
     return message;
   },
 };

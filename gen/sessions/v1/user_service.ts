@@ -18,7 +18,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Struct } from "../../../src/domain/struct.js";
-import { MetadataMode, User } from "./resources.js";
+import { ErasureReceipt, MetadataMode, User } from "./resources.js";
 
 /** CreateUserRequest is the request of CreateUser. */
 export interface CreateUserRequest {
@@ -131,6 +131,8 @@ export interface PurgeUserResponse {
   purgedSessions: number;
   /** Output only. How many messages this call erased, those that had been soft-deleted before included. At most 2^53 - 1. */
   purgedMessages: number;
+  /** Output only. What stays of the erasure. Its counts are those of all who took part in it. */
+  receipt: ErasureReceipt | undefined;
 }
 
 /** ListUsersRequest is the request of ListUsers. */
@@ -903,7 +905,7 @@ export const PurgeUserRequest: MessageFns<PurgeUserRequest> = {
 };
 
 function createBasePurgeUserResponse(): PurgeUserResponse {
-  return { purgedSessions: 0, purgedMessages: 0 };
+  return { purgedSessions: 0, purgedMessages: 0, receipt: undefined };
 }
 
 export const PurgeUserResponse: MessageFns<PurgeUserResponse> = {
@@ -913,6 +915,9 @@ export const PurgeUserResponse: MessageFns<PurgeUserResponse> = {
     }
     if (message.purgedMessages !== 0) {
       writer.uint32(16).int64(message.purgedMessages);
+    }
+    if (message.receipt !== undefined) {
+      ErasureReceipt.encode(message.receipt, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -946,6 +951,14 @@ export const PurgeUserResponse: MessageFns<PurgeUserResponse> = {
             message.purgedMessages = longToNumber(reader.int64());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.receipt = ErasureReceipt.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -965,6 +978,9 @@ export const PurgeUserResponse: MessageFns<PurgeUserResponse> = {
     const message = createBasePurgeUserResponse();
     message.purgedSessions = object.purgedSessions ?? 0;
     message.purgedMessages = object.purgedMessages ?? 0;
+    message.receipt = (object.receipt !== undefined && object.receipt !== null)
+      ? ErasureReceipt.fromPartial(object.receipt)
+      : undefined;
     return message;
   },
 };
@@ -1192,7 +1208,8 @@ export const UserServiceService = {
   /**
    * PurgeUser erases the user with all their sessions and memory now, live or soft-deleted. Nothing can be recovered. A
    * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error finishes the erasure that was begun, as
-   * the service does by itself, and is NOT_FOUND then.
+   * the service does by itself, and is NOT_FOUND then; so is a second call while one is under way. Each erasure leaves one receipt,
+   * which PurgeService.ListErasures lists. Users whom PurgeDeleted or the retention erases leave none.
    */
   purgeUser: {
     path: "/sessions.v1.UserService/PurgeUser" as const,
@@ -1249,7 +1266,8 @@ export interface UserServiceServer extends UntypedServiceImplementation {
   /**
    * PurgeUser erases the user with all their sessions and memory now, live or soft-deleted. Nothing can be recovered. A
    * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error finishes the erasure that was begun, as
-   * the service does by itself, and is NOT_FOUND then.
+   * the service does by itself, and is NOT_FOUND then; so is a second call while one is under way. Each erasure leaves one receipt,
+   * which PurgeService.ListErasures lists. Users whom PurgeDeleted or the retention erases leave none.
    */
   purgeUser: handleUnaryCall<PurgeUserRequest, PurgeUserResponse>;
   /**
@@ -1360,7 +1378,8 @@ export interface UserServiceClient extends Client {
   /**
    * PurgeUser erases the user with all their sessions and memory now, live or soft-deleted. Nothing can be recovered. A
    * missing user is NOT_FOUND (USER_NOT_FOUND). A retry after an error finishes the erasure that was begun, as
-   * the service does by itself, and is NOT_FOUND then.
+   * the service does by itself, and is NOT_FOUND then; so is a second call while one is under way. Each erasure leaves one receipt,
+   * which PurgeService.ListErasures lists. Users whom PurgeDeleted or the retention erases leave none.
    */
   purgeUser(
     request: PurgeUserRequest,

@@ -123,7 +123,10 @@ export async function startLane(mongodbUri: string): Promise<Lane> {
     return Object.fromEntries(await Promise.all(seen));
   };
   const store = async ({ sessions, messages, users }: Stored): Promise<void> => {
-    for (const collection of [database.sessions, database.messages, database.users]) await collection.deleteMany({});
+    const { erasures } = database;
+    for (const collection of [database.sessions, database.messages, database.users, erasures]) {
+      await collection.deleteMany({});
+    }
     if (users.length > 0) await database.users.insertMany(users);
     if (sessions.length > 0) await database.sessions.insertMany(sessions);
     if (messages.length > 0) await database.messages.insertMany(messages);
@@ -211,10 +214,10 @@ export async function startLane(mongodbUri: string): Promise<Lane> {
     },
 
     async crashAtStart(step) {
-      const { sessions, messages, users, leases } = database;
+      const { sessions, messages, users, erasures, leases } = database;
       await store(EMPTY);
       await survivor.service.memory.addMemory({ sessionId: "first", messages: [{ content: "text" }] });
-      for (const collection of [sessions, messages, users, leases]) await collection.dropIndexes();
+      for (const collection of [sessions, messages, users, erasures, leases]) await collection.dropIndexes();
       const look = async (): Promise<View> => ({ memory: await seenBy(firstMemory, survivor.service) });
       const before = await look();
       const watch = watchViews(look);

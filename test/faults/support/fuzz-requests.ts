@@ -138,6 +138,7 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
     case "undeleteUser":
       return { userId, restoreSessions: random.chance(0.5) };
     case "listUsers":
+    case "listErasures":
       return { limit, cursor, chunkSize: 1 + random.below(9) };
     case "purgeDeleted":
       return { olderThan: { seconds: random.below(2), nanos: 0 }, dryRun: random.chance(0.8) };

@@ -112,6 +112,8 @@ const STORY: readonly (readonly [method: string, request: object])[] = [
   ["ListUsers", {}],
   ["ListUsers", { cursor: "invented" }],
   ["PurgeUser", { userId: "ann" }],
+  ["ListErasures", {}],
+  ["ListErasures", { chunkSize: -1, cursor: "invented" }],
   ["PurgeDeleted", { olderThan: { seconds: 0n }, dryRun: true }],
   ["PurgeDeleted", { olderThan: { seconds: -1n } }],
   ["CreateKey", { name: "story", role: 2, userId: "ann", expireTime: { seconds: 4_000_000_000n } }],
