@@ -35,6 +35,7 @@ import { openGrpcDoor } from "./rpc/server.js";
 import { createEmbedding } from "./services/embedding.js";
 import { encodeMessages } from "./services/encode.js";
 import { createExpirer } from "./services/expirer.js";
+import { createForkService } from "./services/fork.js";
 import type { Services } from "./services/index.js";
 import { createKeyService } from "./services/key.js";
 import { createMemoryService } from "./services/memory.js";
@@ -51,6 +52,7 @@ import { createUserService } from "./services/user.js";
 import type { Database } from "./store/database.js";
 import { watchDatabase } from "./store/database-watch.js";
 import { createErasureReader } from "./store/erasures.js";
+import { createForkStore } from "./store/forks.js";
 import { createGroupCommit } from "./store/group-commit.js";
 import { createKeyStore, type KeyStore } from "./store/keys.js";
 import { createKnownSessions } from "./store/known/sessions.js";
@@ -127,6 +129,9 @@ const CHUNKS_AT_A_TIME = 8;
 /** How many search indexes are built at a time: they share one processor, and several are done no sooner. */
 const BUILDS_AT_A_TIME = 1;
 
+/** How many parts of memories are copied at a time, of all forks: they take the database from the others. */
+const COPIES_AT_A_TIME = 1;
+
 /**
  * How many calls are worked at at a time of a project that takes all it can get, which is more than this part of all places, while
  * others call: so few that who calls seldom does not wait behind all that it has sent. What takes longer than the turn waits for
@@ -148,6 +153,7 @@ const UNBOUNDED = new Set([
   "undeleteUser",
   "purgeUser",
   "purgeDeleted",
+  "forkSession",
 ]);
 
 /** The composition root: builds the house out of its parts and opens it. */
@@ -167,12 +173,14 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   );
   const embedding =
     deps.embeddings && createEmbedding(deps.embeddings, { database, log, observer: metrics.embeddings });
-  const { changes, sessions, messages, memory, users, scopes } = withinReach({
+  const forkStore = createForkStore(database);
+  const { changes, sessions, messages, memory, users, scopes, forks } = withinReach({
     changes: embedding?.noting(groupCommit) ?? groupCommit,
     sessions: createSessionReader(database, metrics.store),
     messages: createMessageReader(database),
     memory: createMemoryReader(database, known, encodeMessages, metrics.store),
     users: createUserStore(database),
+    forks: embedding?.notingForks(forkStore) ?? forkStore,
     scopes: createScopes({
       reader: createScopeReader(database),
       cacheBytes: deps.searchCacheBytes,
@@ -212,6 +220,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const makeSession = createMakeSession(deps.defaultIdleTtlMs);
   const services: Services = {
     session: createSessionService({ changes, sessions, users, purger, restoreSession, makeSession, retentionMs, now }),
+    fork: createForkService({ forks, purger, makeSession, turns: createTurns({ atATime: COPIES_AT_A_TIME }) }),
     memory: createMemoryService({
       changes,
       sessions,
@@ -348,10 +357,10 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   };
 }
 
-function operationsIn({ session, memory, search, user, purge, key }: Services): Operation[] {
+function operationsIn({ session, fork, memory, search, user, purge, key }: Services): Operation[] {
   const types = requestTypesIn(descriptors());
   return [
-    ...operationsOf(SessionServiceService, session, UNBOUNDED, types),
+    ...operationsOf(SessionServiceService, { ...session, ...fork }, UNBOUNDED, types),
     ...operationsOf(MemoryServiceService, { ...memory, ...search }, UNBOUNDED, types),
     ...operationsOf(UserServiceService, user, UNBOUNDED, types),
     ...operationsOf(PurgeServiceService, purge, UNBOUNDED, types),

@@ -13,6 +13,7 @@ const METHODS: Readonly<Record<string, Readonly<Record<string, Role | "anybody">
     DeleteSession: "writer",
     UndeleteSession: "writer",
     PurgeSession: "admin",
+    ForkSession: "writer",
     ListSessions: "reader",
   },
   "sessions.v1.MemoryService": {

@@ -22,6 +22,10 @@ export function jsonOfSession(session: Session) {
     idle_ttl: session.idleTtlMs === undefined ? undefined : `${session.idleTtlMs / 1000}s`,
     expires_at: session.expiresAt,
     etag: session.etag,
+    forked_from: session.forkedFrom && {
+      session_id: session.forkedFrom.sessionId,
+      sequence: session.forkedFrom.sequence,
+    },
   };
 }
 

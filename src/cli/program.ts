@@ -4,6 +4,7 @@ import type { Context } from "./context.js";
 import { addDelete } from "./delete-command.js";
 import { addErasures } from "./erasures-command.js";
 import { EXIT_CODES_HELP } from "./exit-codes.js";
+import { addFork } from "./fork-command.js";
 import { addImport } from "./import-command.js";
 import { addKeys } from "./keys-command.js";
 import { addList } from "./list-command.js";
@@ -34,7 +35,18 @@ export function buildProgram(
     .exitOverride();
   addConnectionOptions(program);
   program.hook("preAction", () => setConnection(readConnection(program.opts(), env)));
-  for (const add of [addImport, addList, addShow, addSearch, addDelete, addRestore, addPurge, addErasures, addKeys])
+  for (const add of [
+    addImport,
+    addList,
+    addShow,
+    addSearch,
+    addFork,
+    addDelete,
+    addRestore,
+    addPurge,
+    addErasures,
+    addKeys,
+  ])
     add(program, context);
   return program;
 }

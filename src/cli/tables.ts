@@ -36,6 +36,10 @@ export function sessionDetails(session: Session, summary: Summary | undefined): 
     ["updated", time(session.updateTime)],
     ["last message", time(session.lastMessageTime)],
     ["expires", time(session.expiresAt)],
+    [
+      "forked from",
+      session.forkedFrom ? `${printable(session.forkedFrom.sessionId)} up to #${session.forkedFrom.sequence}` : "",
+    ],
     ...(summary ? ([["summary", printable(summary.content)]] as [string, string][]) : []),
   ];
   for (const [name, value] of rows) if (value !== "") table.push([name, value]);

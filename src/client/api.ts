@@ -37,6 +37,11 @@ export interface SessionCalls {
   undeleteSession(request: api.UndeleteSessionRequest, options?: CallOptions): Promise<Session>;
   /** Erases the session and its memory, live or soft-deleted; nothing can be recovered. NOT_FOUND (SESSION_NOT_FOUND). */
   purgeSession(request: api.PurgeSessionRequest, options?: CallOptions): Promise<api.PurgeSessionResponse>;
+  /**
+   * Makes a session with a copy of another one's memory. NOT_FOUND (SESSION_NOT_FOUND, MESSAGE_NOT_FOUND); ALREADY_EXISTS
+   * (SESSION_ALREADY_EXISTS, SESSION_SOFT_DELETED); FAILED_PRECONDITION (USER_NOT_FOUND).
+   */
+  forkSession(request: api.ForkSessionRequest, options?: CallOptions): Promise<Session>;
   /** INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of a listing with other filters or another order. */
   listSessions(request?: api.ListSessionsRequest, options?: CallOptions): Listing<Session>;
 }

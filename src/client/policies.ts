@@ -16,6 +16,7 @@ import type { RequestOf, UnaryName } from "./methods.js";
  * | setSummary | yes | the latest one counts, and one that reaches further stays |
  * | deleteSession | with allowMissing | else the repetition is NOT_FOUND |
  * | createSession, createUser | no | the repetition is ALREADY_EXISTS |
+ * | forkSession | no | the repetition is ALREADY_EXISTS, or, without an id of the caller's own, another session |
  * | undeleteSession, undeleteUser | no | the repetition is ALREADY_EXISTS |
  * | deleteMessage, deleteUser, purgeSession, purgeUser | no | the repetition is NOT_FOUND |
  * | clearMemory | no | would clear what was added in between, for good |
@@ -44,6 +45,7 @@ export const POLICIES: { readonly [Name in UnaryName]: Policy<RequestOf<Name>> }
   deleteSession: { retries: ({ allowMissing }) => allowMissing },
   undeleteSession: { retries: never, unbounded: true },
   purgeSession: { retries: never, unbounded: true },
+  forkSession: { retries: never, unbounded: true },
 
   addMemory: { retries: ({ messages }) => messages.length > 0 && messages.every(({ messageId }) => messageId) },
   getMemory: { retries: always },

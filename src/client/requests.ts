@@ -83,6 +83,21 @@ export interface PurgeSessionResponse {
   readonly purgedMessages: number;
 }
 
+export interface ForkSessionRequest {
+  readonly sessionId: string;
+  /**
+   * The id of the session that is made. Undefined: the service makes a UUID. With an id of your own you can repeat a call whose answer
+   * was lost: it is ALREADY_EXISTS then if it succeeded.
+   */
+  readonly newSessionId?: string;
+  /** The last message that is copied. Undefined: the whole memory is. */
+  readonly upToMessageId?: string;
+  /** The new session's user; null: nobody; undefined: that of the session that is copied. */
+  readonly userId?: string | null;
+  /** Merged over the metadata of the session that is copied. */
+  readonly metadata?: JsonObject;
+}
+
 /** What every listing takes. */
 export interface ListingRequest {
   /** How many items at most, across all resumptions. Undefined or 0: all. */

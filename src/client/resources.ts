@@ -34,6 +34,15 @@ export interface Session {
   readonly idleTtlMs?: number;
   /** When the service soft-deletes the session, as it stands: what is added may move it. Set only while it lives and has an expiry. */
   readonly expiresAt?: Date;
+  /** Where the session comes from; undefined when it did not begin as a copy. */
+  readonly forkedFrom?: ForkOrigin;
+}
+
+export interface ForkOrigin {
+  /** The session that was copied. It may be purged since. */
+  readonly sessionId: string;
+  /** Up to and with which sequence its memory was. */
+  readonly sequence: number;
 }
 
 export interface Message {

@@ -5,7 +5,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /**
    * How long the call may take in milliseconds, retries included; Infinity: as long as it takes. Default: the client's, but
-   * none for listings and for calls whose work grows with what is stored (undelete, purge, deleteUser).
+   * none for listings and for calls whose work grows with what is stored (undelete, purge, deleteUser, fork).
    */
   readonly deadlineMs?: number;
 }

@@ -47,6 +47,11 @@ export function sessionCalls(transport: Transport): SessionCalls {
     async purgeSession(request, options) {
       return unary("purgeSession", wire.PurgeSessionRequest.fromPartial(request), options);
     },
+    async forkSession({ userId, ...rest }, options) {
+      const request = wire.ForkSessionRequest.fromPartial({ ...rest, userId: userId === null ? "" : userId });
+      const { session } = await unary("forkSession", request, options);
+      return toSession(session);
+    },
     listSessions(request = {}, options) {
       return listingCall(transport, {
         name: "listSessions",

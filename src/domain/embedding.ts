@@ -1,9 +1,9 @@
-import type { Decide, Decision, SessionState } from "./decision.js";
+import { type Decide, type Decision, existing, type SessionState } from "./decision.js";
 import { messageIdOf } from "./keys.js";
 
 /**
  * The same decision, which also notes on the session that some of its messages are to be embedded: new ones, those with another
- * content, and all that come back with a session. What takes messages away leaves nothing to embed.
+ * content, and all that come with a session, a new one or one that comes back. What takes messages away leaves nothing to embed.
  */
 export function notingUnembedded<T>(decide: Decide<T>): Decide<T> {
   return (state) => {
@@ -13,7 +13,7 @@ export function notingUnembedded<T>(decide: Decide<T>): Decide<T> {
     const isToEmbed =
       (decision.inserted?.length ?? 0) > 0 ||
       hasOtherContent(state, decision) ||
-      (state.session?.deleted === true && session.messageCount > 0);
+      ((!existing(state) || state.session?.deleted === true) && session.messageCount > 0);
     return isToEmbed ? { ...decision, session: { ...session, unembedded: state.now } } : decision;
   };
 }

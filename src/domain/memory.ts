@@ -103,7 +103,7 @@ export function setSummary(
   return { result: record, session: { ...session, summary: record } };
 }
 
-function liveMessage(
+export function liveMessage(
   state: SessionState,
   key: string,
   messageId: string,

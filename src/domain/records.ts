@@ -38,6 +38,10 @@ export interface SessionRecord {
    */
   readonly memoryVersion?: number;
   readonly summary?: SummaryRecord;
+  /** Of whose memory this one began as a copy, by that session's key, and up to and with which of its sequences. */
+  readonly forkedFrom?: { readonly session: string; readonly sequence: number };
+  /** The epochs of the copies of this memory that are under way, see {@link ForkRecord}. Absent when there are none. */
+  readonly forks?: readonly string[];
   /**
    * Since when messages wait to be embedded; absent when none does, or nobody embeds. Those that nobody has just added have a time that
    * is still to come, see store/vectors.ts: they wait behind all others.
@@ -80,6 +84,26 @@ export interface RetiredEpoch {
   readonly claimTime?: Date;
   /** For the receipt of a user's erasure: of which user it is, and how many messages have been erased so far. */
   readonly counted?: { readonly user: string; readonly receipt: string; readonly messages: number };
+}
+
+/**
+ * A copy of a memory that is under way. The messages copied so far carry its epoch, which no session has yet, so nobody sees them. The
+ * transaction that makes the new session takes this away; what a crash has left is erased by what stands here.
+ */
+export interface ForkRecord {
+  /** The epoch that the new session is to have. */
+  readonly _id: string;
+  /** The new session's key. */
+  readonly session: string;
+  /** The key of the session that is copied, and the epoch of the memory that is. */
+  readonly source: string;
+  readonly sourceEpoch: string;
+  /** How many messages there are of it. */
+  readonly messageCount: number;
+  /** Counts the changes of messages of the source since. */
+  readonly changes?: number;
+  /** When it last went on. {@link NO_TIME} once its erasure has begun: then it goes no further, and no session is made of it. */
+  readonly aliveTime: Date;
 }
 
 export interface SummaryRecord {

@@ -113,7 +113,9 @@ function updatedExpiry(
   if (expiry === undefined) return session;
   if (expiry === "none") return withoutExpiry(session);
   checkAhead(expiry, now);
-  return withExpiry(session, expiry, last?.addTime ?? session.createTime);
+  const { createTime } = session;
+  // A copy has messages that are older than itself.
+  return withExpiry(session, expiry, last && last.addTime > createTime ? last.addTime : createTime);
 }
 
 export interface SessionDeletion {
@@ -327,6 +329,7 @@ export function withoutMemory(session: SessionRecord, epoch: string): SessionRec
     messageCount: 0,
     lastMessageTime: NO_TIME,
     summary: undefined,
+    forks: undefined,
     retired: session.retired?.map((entry) => (entry.task === "unmark" ? unclaimed(entry) : entry)),
   };
 }

@@ -46,6 +46,10 @@ export function toSession(record: SessionRecord): Session {
     etag: etagOf(record),
     expiry: toExpiry(record),
     expiresAt: record.expiresAt && toTimestamp(record.expiresAt),
+    forkedFrom: record.forkedFrom && {
+      sessionId: idOf(record.forkedFrom.session),
+      sequence: record.forkedFrom.sequence,
+    },
   };
 }
 

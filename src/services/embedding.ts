@@ -2,6 +2,7 @@ import { notingUnembedded } from "../domain/embedding.js";
 import { createEndpoint, type EndpointSettings } from "../embeddings/endpoint.js";
 import { MAX_CHARACTERS, modelKey } from "../embeddings/texts.js";
 import type { Database } from "../store/database.js";
+import type { ForkStore } from "../store/forks.js";
 import type { GroupCommit } from "../store/group-commit.js";
 import { takeLease } from "../store/lease.js";
 import { createVectorStore } from "../store/vectors.js";
@@ -12,6 +13,7 @@ import { createMeanings, type Meanings } from "./search/meanings.js";
 export interface Embedding {
   /** Changes of sessions that also note what is to be embedded. */
   noting(changes: GroupCommit): GroupCommit;
+  notingForks(forks: ForkStore): ForkStore;
   readonly embedder: Embedder;
   readonly meanings: Meanings;
 }
@@ -47,6 +49,16 @@ export function createEmbedding(settings: EndpointSettings, { database, log, obs
         const result = await changes.submit(call, { ...change, decide: notingUnembedded(change.decide) }, cost);
         embedder.nudge();
         return result;
+      },
+    }),
+    notingForks: (forks) => ({
+      ...forks,
+      async publish(call, copy, decide) {
+        const session = await forks.publish(call, copy, (state, copied) =>
+          notingUnembedded((target) => decide({ ...state, target }, copied))(state.target),
+        );
+        embedder.nudge();
+        return session;
       },
     }),
     embedder,

@@ -129,7 +129,7 @@ const foundBytes = ({ message, before, after }: Found): number => sum([message, 
 
 function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord>): void {
   const { _id, uid, user, metadata, deleted, lastMessageTime, deleteTime, purgeTime } = session;
-  const { expireTime, idleTtlMs, expiresAt } = session;
+  const { expireTime, idleTtlMs, expiresAt, forkedFrom } = session;
   out.message(field, sessionBytes(session), () => {
     out.bytes(1, idBytes(_id));
     out.bytes(2, uid);
@@ -145,8 +145,18 @@ function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord
     if (expireTime !== undefined) out.time(12, expireTime);
     if (idleTtlMs !== undefined) out.time(13, idleTtlMs);
     if (expiresAt !== undefined) out.time(14, expiresAt);
+    if (forkedFrom) writeForkOrigin(out, 15, forkedFrom);
   });
 }
+
+function writeForkOrigin(out: WireWriter, field: number, { session, sequence }: ForkOrigin): void {
+  out.message(field, session.length, () => {
+    out.bytes(1, idBytes(session));
+    out.integer(2, sequence);
+  });
+}
+
+type ForkOrigin = NonNullable<Raw<SessionRecord>["forkedFrom"]>;
 
 /** The answer is the message's sequence. */
 function writeMessage(out: WireWriter, field: number, stored: RawDocument<MessageRecord>): number {
@@ -197,8 +207,9 @@ export function storedSessionBytes({ size }: RawDocument<SessionRecord>): number
   return size - 130;
 }
 
-function sessionBytes({ _id, uid, user, metadata }: Raw<SessionRecord>): number {
-  return 80 + _id.length + 2 * uid.length + (user?.length ?? 0) + (metadata?.length ?? 0);
+function sessionBytes({ _id, uid, user, metadata, forkedFrom }: Raw<SessionRecord>): number {
+  const origin = forkedFrom ? 20 + forkedFrom.session.length : 0;
+  return 80 + _id.length + 2 * uid.length + (user?.length ?? 0) + (metadata?.length ?? 0) + origin;
 }
 
 function summaryBytes({ content, recentMessageId, metadata }: Raw<SummaryRecord>): number {

@@ -1,3 +1,4 @@
+import type { ForkService } from "./fork.js";
 import type { KeyService } from "./key.js";
 import type { MemoryService } from "./memory.js";
 import type { PurgeService } from "./purge.js";
@@ -8,6 +9,7 @@ import type { UserService } from "./user.js";
 /** What the house does for those who call, whichever door they come by. */
 export interface Services {
   readonly session: SessionService;
+  readonly fork: ForkService;
   readonly memory: MemoryService;
   readonly search: SearchService;
   readonly user: UserService;

@@ -37,6 +37,8 @@ export interface Purger {
   /** Has the housekeeping after a deletion done soon, in the background. It would be done by the next pass anyway. */
   nudge(session: string): void;
   nudgeUser(user: UserRecord): void;
+  /** The same after a copy of a memory that came to nothing, by its epoch. */
+  nudgeCopy(epoch: string): void;
   /** One pass over all that is to be done. */
   pass(): Promise<void>;
   /** Begins to make passes by its own rhythm; once is enough, more does no harm. */
@@ -70,6 +72,9 @@ export interface PurgerDeps {
 
 /** How many sessions are taken in hand at a time: enough to share transactions, few enough to leave room for callers. */
 const CONCURRENCY = 8;
+
+/** A copy of a memory with which nobody has gone on for so long has been abandoned, by a crash say. */
+const COPY_PATIENCE_MS = 60_000;
 
 /** Housekeeping after deletions must neither hold up the passes nor pile up. */
 const NUDGES_AT_A_TIME = 100;
@@ -189,6 +194,8 @@ export function createPurger(deps: PurgerDeps): Purger {
     await each(work.sessionsToMark(), retirement.mark);
     await each(work.sessionsToErase(), async (key) => inHand.has(key) || retirement.erase(key));
     const now = await work.now();
+    const idleSince = new Date(now.getTime() - COPY_PATIENCE_MS);
+    await each(work.copiesIdleSince(idleSince), (epoch) => retirement.eraseCopy(epoch, idleSince));
     const isDue = (record: SessionRecord | UserRecord): boolean =>
       record.deleted && record.purgeTime !== undefined && record.purgeTime <= now;
     await each(work.usersDue(now), (key) => purgeUser(background, key, isDue));
@@ -272,6 +279,7 @@ export function createPurger(deps: PurgerDeps): Purger {
       return purged;
     },
     nudge: (session) => nudge(() => retirement.mark(session)),
+    nudgeCopy: (epoch) => nudge(() => retirement.eraseCopy(epoch)),
     nudgeUser: (user) => nudge(() => finishTask(user)),
     pass,
     start() {

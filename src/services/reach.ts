@@ -1,8 +1,10 @@
 import { type Call, reaches } from "../domain/call.js";
 import { asSeenBy } from "../domain/decision.js";
 import { otherUser } from "../domain/errors.js";
+import type { ForkState } from "../domain/fork.js";
 import { idOf } from "../domain/keys.js";
 import type { UserRecord } from "../domain/records.js";
+import type { ForkStore } from "../store/forks.js";
 import type { GroupCommit } from "../store/group-commit.js";
 import type { MemoryReader } from "../store/memory.js";
 import type { MessageReader } from "../store/messages.js";
@@ -24,9 +26,10 @@ export interface Stores {
   readonly memory: MemoryReader;
   readonly users: UserStore;
   readonly scopes: Scopes;
+  readonly forks: ForkStore;
 }
 
-export function withinReach({ changes, sessions, messages, memory, users, scopes }: Stores): Stores {
+export function withinReach({ changes, sessions, messages, memory, users, scopes, forks }: Stores): Stores {
   const own: SessionReader = {
     ...sessions,
     async get(call, key, showDeleted) {
@@ -87,6 +90,12 @@ export function withinReach({ changes, sessions, messages, memory, users, scopes
         return reaches(call, key) ? users.change(call, key, decide) : decide(undefined, new Date());
       },
     },
+    forks: {
+      ...forks,
+      begin: (call, fork, decide) => forks.begin(call, fork, (state) => decide(bothAsSeenBy(call, state))),
+      publish: (call, copy, decide) =>
+        forks.publish(call, copy, (state, copied) => decide(bothAsSeenBy(call, state), copied)),
+    },
     scopes: {
       get bytes() {
         return scopes.bytes;
@@ -103,6 +112,11 @@ export function withinReach({ changes, sessions, messages, memory, users, scopes
     },
   };
 }
+
+const bothAsSeenBy = (call: Call, { source, target }: ForkState): ForkState => ({
+  source: asSeenBy(call, source),
+  target: asSeenBy(call, target),
+});
 
 function isAfter({ createTime, _id }: UserRecord, after: readonly [number, string] | undefined): boolean {
   if (after === undefined) return true;

@@ -4,6 +4,7 @@ import { type Call, lateness, timeLeft } from "../domain/call.js";
 import type {
   EmbeddedRecord,
   ErasureRecord,
+  ForkRecord,
   KeyRecord,
   MessageRecord,
   SessionRecord,
@@ -28,6 +29,7 @@ export interface Database {
   readonly sessions: Collection<SessionRecord>;
   readonly messages: Collection<MessageRecord>;
   readonly users: Collection<UserRecord>;
+  readonly forks: Collection<ForkRecord>;
   readonly keys: Collection<KeyRecord>;
   readonly erasures: Collection<ErasureRecord>;
   readonly leases: Collection<LeaseRecord>;
@@ -86,6 +88,7 @@ export function openDatabase(options: {
     sessions: db.collection("sessions"),
     messages: db.collection("messages"),
     users: db.collection("users"),
+    forks: db.collection("forks"),
     keys: db.collection("keys"),
     erasures: db.collection("erasures"),
     leases: db.collection("leases"),

@@ -58,6 +58,11 @@ export const INDEXES = {
     { name: "due", key: { purgeTime: 1 }, partialFilterExpression: { purgeTime: { $exists: true } } },
     ttl,
   ],
+  forks: [
+    { name: "source", key: { source: 1 } },
+    { name: "session", key: { session: 1 } },
+    { name: "aliveTime", key: { aliveTime: 1 } },
+  ],
   keys: [
     // Not unique: a sharded collection would have to be sharded by it. 256 random bits do not come twice.
     { name: "hash", key: { hash: 1 } },

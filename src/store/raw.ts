@@ -47,6 +47,11 @@ export class RawDocument<R> {
     return fieldsOf(this.#bytes, 0) as Raw<R>;
   }
 
+  /** As the driver gives it. */
+  record(): R {
+    return BSON.deserialize(this.#bytes, { promoteBuffers: true }) as R;
+  }
+
   /** Some fields only, for less. */
   pick<K extends keyof Raw<R> & string>(...names: K[]): Pick<Raw<R>, K> {
     return fieldsOf(this.#bytes, 0, names) as Pick<Raw<R>, K>;

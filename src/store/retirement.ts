@@ -1,18 +1,12 @@
-import type { Filter } from "mongodb";
 import { keyOf, keyRange, projectOf } from "../domain/keys.js";
-import type {
-  ErasureRecord,
-  MessageRecord,
-  RetiredEpoch,
-  SessionRecord,
-  UserRecord,
-  UserTask,
-} from "../domain/records.js";
+import type { ErasureRecord, RetiredEpoch, SessionRecord, UserRecord, UserTask } from "../domain/records.js";
 import { unclaimed } from "../domain/session.js";
 import { receiptOf } from "../domain/user.js";
+import { eraseCopiesOf, eraseCopy } from "./copies.js";
 import type { Database } from "./database.js";
 import { OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
 import { createErasureCount } from "./erasure-count.js";
+import { eraseMessages } from "./message-erasure.js";
 import { type StoreObserver, UNOBSERVED } from "./observer.js";
 import { transaction } from "./transaction.js";
 import { eraseVectors } from "./vector-erasure.js";
@@ -32,6 +26,8 @@ export interface Retirement {
   erase(session: string): Promise<number>;
   /** Erases messages deleted up to this time, out of sessions that live on. The answer is how many. */
   eraseMessages(project: string, deletedUpTo: Date): Promise<number>;
+  /** Erases the copy of a memory that is not to become a session: in any case, or if nobody has gone on with it since a time. */
+  eraseCopy(epoch: string, idleSince?: Date): Promise<void>;
   /** Soft-deletes the live sessions that the user had when they were deleted. */
   retireSessionsOf(user: UserRecord): Promise<void>;
   /** Ends the retirement of a deleted user: the TTL index may erase them once all their sessions carry their time too. */
@@ -117,7 +113,11 @@ export function createRetirement(database: Database, observer: StoreObserver = U
       const condemned = retired.filter(({ task }) => task === "erase");
       let erased = 0;
       for (const { epoch, counted } of condemned) {
-        erased += counted ? await countErased.messagesOf({ session, epoch }) : await eraseAll({ session, epoch });
+        // Also what of it is being copied at this moment: it would be there after all.
+        await eraseCopiesOf(database, { session, epoch }, observer);
+        erased += counted
+          ? await countErased.messagesOf({ session, epoch })
+          : await eraseMessages(database, { session, epoch }, observer);
         await translated(() => eraseVectors(database, undefined, { session, epoch }));
       }
       if (condemned.some(({ counted }) => counted)) {
@@ -145,12 +145,15 @@ export function createRetirement(database: Database, observer: StoreObserver = U
     },
     eraseMessages(project, deletedUpTo) {
       const { from, to } = keyRange(project);
-      return eraseAll({
+      const theirs = {
         deleteTime: { $lte: deletedUpTo },
         expireAt: { $exists: true },
         session: { $gte: from, $lt: to },
-      });
+      };
+      return eraseMessages(database, theirs, observer);
     },
+    eraseCopy: (epoch, idleSince) =>
+      eraseCopy(database, { _id: epoch, ...(idleSince && { aliveTime: { $lte: idleSince } }) }, observer),
     async retireSessionsOf(user) {
       const theirs = { user: user._id, deleted: false, userEpoch: user.epoch };
       for (;;) {
@@ -195,19 +198,6 @@ export function createRetirement(database: Database, observer: StoreObserver = U
       return written ?? (await translated(find)) ?? undefined;
     },
   };
-
-  /** The filter is applied again to each batch as it is deleted: what has been restored since it was found stays. */
-  async function eraseAll(filter: Filter<MessageRecord>): Promise<number> {
-    for (let erased = 0; ; ) {
-      const found = await translated(() => messages.find(filter, { limit: BATCH, projection: { _id: 1 } }).toArray());
-      const batch = { _id: { $in: found.map(({ _id }) => _id) } };
-      if (found.length === 0) return erased;
-      const { deletedCount } = await translated(() => messages.deleteMany({ ...batch, ...filter }));
-      erased += deletedCount;
-      observer.erased("messages", deletedCount);
-      if (found.length < BATCH) return erased;
-    }
-  }
 }
 
 function isAbandoned({ claimTime }: RetiredEpoch, now: Date): boolean {

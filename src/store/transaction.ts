@@ -4,6 +4,7 @@ import { storageUnavailable } from "../domain/errors.js";
 import { messageKeyOf } from "../domain/keys.js";
 import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
 import { changes } from "./changes.js";
+import { changeCopies, messagesOf } from "./copies.js";
 import type { Database } from "./database.js";
 import {
   isDuplicateKey,
@@ -219,11 +220,12 @@ async function readSessions(database: Database, tx: ClientSession, keys: string[
 }
 
 async function readExtras(
-  { messages }: Database,
+  database: Database,
   tx: ClientSession,
   { _id, epoch }: SessionRecord,
   change: SessionChange<unknown>,
 ): Promise<Pick<SessionState, "newest" | "unmarkedCount" | "epochs">> {
+  const { messages } = database;
   const memory = { session: _id, epoch };
   const newest = change.newest
     ? await messages
@@ -238,7 +240,9 @@ async function readExtras(
     : 0;
   const epochs = change.epochs
     ? await messages
-        .aggregate<{ _id: string }>([{ $match: { session: _id } }, { $group: { _id: "$epoch" } }], { session: tx })
+        .aggregate<{ _id: string }>([{ $match: await messagesOf(database, _id, tx) }, { $group: { _id: "$epoch" } }], {
+          session: tx,
+        })
         .map((group) => group._id)
         .toArray()
     : [];
@@ -372,6 +376,10 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
         return update ? [{ updateOne: { filter: { _id: after._id, session: after.session }, update } }] : [];
       });
       if (messageWrites.length > 0) await database.messages.bulkWrite(messageWrites, { session: tx });
+      for (const [key, { record }] of changed.size > 0 ? reading.sessions : []) {
+        const theirs = record.forks ? asLeft(changed).filter(({ session }) => session === key) : [];
+        if (theirs.length > 0) await changeCopies(database, tx, record.forks ?? [], theirs);
+      }
       const voided = asLeft(changed).filter(
         ({ _id, content, deleted }) => deleted || content !== reading.messages.get(_id)?.content,
       );

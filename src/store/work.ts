@@ -2,6 +2,7 @@ import type { AbstractCursor, Document, FindCursor, WithId } from "mongodb";
 import type { Call } from "../domain/call.js";
 import { keyRange } from "../domain/keys.js";
 import type { UserRecord } from "../domain/records.js";
+import { messagesOf } from "./copies.js";
 import { type Database, databaseTime } from "./database.js";
 import { OPERATION_TIMEOUT_MS, translated } from "./driver-errors.js";
 
@@ -13,6 +14,8 @@ export interface Work {
   sessionsToMark(of?: { readonly user?: string; readonly project?: string }): AsyncIterable<string>;
   /** Sessions with messages that are to be erased, and sessions whose own erasure has begun. */
   sessionsToErase(): AsyncIterable<string>;
+  /** Copies of memories, by their epochs, with which nobody has gone on since a time. */
+  copiesIdleSince(time: Date): AsyncIterable<string>;
   usersWithTask(): AsyncIterable<UserRecord>;
   /** All sessions of a user, deleted or not. */
   sessionsOf(user: string): AsyncIterable<string>;
@@ -46,7 +49,7 @@ const BATCH = 200;
 const UNMARKED_LOOKED_AT = 100;
 
 export function createWork(database: Database): Work {
-  const { sessions, messages, users } = database;
+  const { sessions, messages, users, forks } = database;
   const sessionKeys = (filter: Document) => keys(sessions.find(filter, { projection: { _id: 1 }, batchSize: BATCH }));
   const userKeys = (filter: Document) => keys(users.find(filter, { projection: { _id: 1 }, batchSize: BATCH }));
   return {
@@ -61,6 +64,8 @@ export function createWork(database: Database): Work {
       yield* sessionKeys({ retired: { $exists: true }, "retired.task": "erase" });
       yield* sessionKeys({ purging: true });
     },
+    copiesIdleSince: (time) =>
+      keys(forks.find({ aliveTime: { $lte: time } }, { projection: { _id: 1 }, batchSize: BATCH })),
     usersWithTask: () =>
       each(users.find({ task: { $exists: true }, "task.kind": { $exists: true } }, { batchSize: BATCH })),
     sessionsOf: (user) => sessionKeys({ user }),
@@ -118,7 +123,7 @@ export function createWork(database: Database): Work {
       for await (const key of sessionKeys({ project, deleteTime: { $lte: upTo }, purging: { $exists: false } })) {
         signal.throwIfAborted();
         goners.add(key);
-        messageCount += await translated(() => messages.countDocuments({ session: key }));
+        messageCount += await translated(async () => messages.countDocuments(await messagesOf(database, key)));
       }
       const { from, to } = keyRange(project);
       const deletedMessages = messages.aggregate<{ _id: string; count: number }>([

@@ -56,6 +56,8 @@ function anyOperation(random: Random, own: Ids, all: Ids, isAdmin: boolean): rea
     updateSession: (api, mark) => api.sessions.updateSession({ sessionId, metadata: { more: mark } }),
     deleteSession: (api) => api.sessions.deleteSession({ sessionId, allowMissing: yes }),
     undeleteSession: (api) => api.sessions.undeleteSession({ sessionId, restoreMemory: yes }),
+    forkSession: (api, mark) =>
+      api.sessions.forkSession({ sessionId, newSessionId: created, metadata: { fork: mark } }),
     listSessions: (api) => listed(api.sessions.listSessions, { showDeleted: yes }),
     listSessionsOf: (api) => listed(api.sessions.listSessions, { userId }),
     listSessionsWith: (api, mark) => listed(api.sessions.listSessions, { metadata: { mark } }),

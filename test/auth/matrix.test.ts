@@ -43,6 +43,7 @@ const CALLS: Readonly<Record<string, Call>> = {
   "SessionService/UndeleteSession": (api, { sessionId }) =>
     api.sessions.undeleteSession({ sessionId, restoreMemory: true }),
   "SessionService/PurgeSession": (api, { sessionId }) => api.sessions.purgeSession({ sessionId }),
+  "SessionService/ForkSession": (api, { sessionId }) => api.sessions.forkSession({ sessionId }),
   "SessionService/ListSessions": (api, { userId }) => api.sessions.listSessions({ userId }),
   "MemoryService/AddMemory": (api, { sessionId }) => api.memory.addMemory({ sessionId, messages: [{ content: "x" }] }),
   "MemoryService/GetMemory": (api, { sessionId }) => api.memory.getMemory({ sessionId }),

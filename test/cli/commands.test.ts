@@ -57,6 +57,33 @@ test("list", async () => {
   expect(await sessions("list", "--metadata", '{"no": "such"}')).toMatchObject({ code: 0, stdout: "" });
 });
 
+test("fork", async () => {
+  await service.users.createUser({ userId: "fork-user" });
+  await add("forked", 3, { userId: "fork-user", sessionMetadata: { a: 1 } });
+  expect(await sessions("fork", "forked", "fork-whole")).toEqual({
+    code: 0,
+    stdout: "Made fork-whole with 3 messages.\n",
+    stderr: "",
+  });
+  expect((await sessions("show", "fork-whole")).stdout).toMatch(/forked from .* forked up to #3/);
+
+  const options = ["--up-to", "m1", "--no-user", "--metadata", '{"b": 2}', "--json"];
+  const made = JSON.parse((await sessions("fork", "forked", ...options)).stdout);
+  expect(made).toMatchObject({
+    metadata: { a: 1, b: 2 },
+    message_count: 2,
+    forked_from: { session_id: "forked", sequence: 2 },
+  });
+  expect(made.user_id).toBeUndefined();
+  expect(made.session_id).toMatch(/^[0-9a-f-]{36}$/);
+  const theirs = JSON.parse((await sessions("fork", made.session_id, "--user", "fork-user", "--json")).stdout);
+  expect(theirs).toMatchObject({ user_id: "fork-user", message_count: 2 });
+
+  const again = await sessions("fork", "forked", "fork-whole");
+  expect(again).toMatchObject({ code: 1, stdout: "" });
+  expect(again.stderr).toContain("exists already");
+});
+
 test("show", async () => {
   await add("shown", 120, { sessionMetadata: { a: 1 } });
   await add("escape", 0);

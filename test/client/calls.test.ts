@@ -45,6 +45,39 @@ test("a session is created, read, updated, deleted, restored and purged", async 
   expect(await client.purgeSession({ sessionId: "life" })).toEqual({ purgedMessages: 0 });
 });
 
+test("a memory is forked, as a whole and in part, for the same user, another one and nobody", async () => {
+  const client = connect();
+  for (const userId of ["fork-user", "fork-other"]) await client.createUser({ userId });
+  const metadata = { a: { b: 1 } };
+  await client.addMemory({
+    sessionId: "forked",
+    userId: "fork-user",
+    sessionMetadata: metadata,
+    messages: [{ messageId: "m1", content: "one" }, { messageId: "m2" }],
+  });
+  const whole = await client.forkSession({ sessionId: "forked" });
+  expect(whole).toMatchObject({
+    userId: "fork-user",
+    metadata,
+    messageCount: 2,
+    forkedFrom: { sessionId: "forked", sequence: 2 },
+  });
+  expect(await client.getSession({ sessionId: whole.sessionId })).toEqual(whole);
+  const part = await client.forkSession({
+    sessionId: "forked",
+    newSessionId: "fork-part",
+    upToMessageId: "m1",
+    userId: "fork-other",
+    metadata: { a: { c: 2 } },
+  });
+  expect(part).toMatchObject({ sessionId: "fork-part", userId: "fork-other", metadata: { a: { b: 1, c: 2 } } });
+  const { messages } = await client.getMemory({ sessionId: "fork-part" });
+  expect(messages.map(({ content }) => content)).toEqual(["one"]);
+  const nobodys = await client.forkSession({ sessionId: "forked", userId: null });
+  expect(nobodys.userId).toBeUndefined();
+  expect((await client.getSession({ sessionId: "forked" })).forkedFrom).toBeUndefined();
+});
+
 test("messages come back as they went in", async () => {
   const client = connect();
   const roleTypes: RoleType[] = ["system", "assistant", "user", "function", "tool"];

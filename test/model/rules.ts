@@ -43,6 +43,9 @@ export interface Message {
   sequence: number;
   /** Tells this message from all others of the run, whatever their ids. */
   name: string;
+  /** When it was made and last changed, by the names of the messages and revisions that these times are of: a copy has those of another. */
+  made: string;
+  updated: string;
   metadata: JsonObject;
   tokenCount: number;
   revision: number;
@@ -64,6 +67,7 @@ export interface Summary {
 export interface Session {
   readonly id: string;
   readonly incarnation: number;
+  readonly forkedFrom: { readonly id: string; readonly sequence: number } | undefined;
   user: string | undefined;
   metadata: JsonObject;
   /** Counts the changes of the session itself. */
@@ -168,6 +172,37 @@ export class Rules {
     return session;
   }
 
+  forkSession(
+    id: string,
+    call: { into: string; upTo: string | undefined; user: string | undefined; metadata: JsonObject },
+  ): Session {
+    const source = this.liveSession(id);
+    if (!source) throw new Refused([NO_SESSION]);
+    const last = liveMessages(source).find((message) => message.id === call.upTo);
+    const target = this.sessions.get(call.into);
+    const user = call.user === undefined ? source.user : call.user || undefined;
+    refuseIf(
+      [call.upTo !== undefined && !last, NO_MESSAGE],
+      [target !== undefined && !target.deleted, "ALREADY_EXISTS SESSION_ALREADY_EXISTS"],
+      [target?.deleted === true, "ALREADY_EXISTS SESSION_SOFT_DELETED"],
+      [user !== undefined && !this.liveUser(user), USER_UNUSABLE],
+    );
+    const sequence = last?.sequence ?? source.lastSequence;
+    const fork = this.#born(call.into, user, changed(source.metadata, call.metadata, "merge"), { id, sequence });
+    fork.lastSequence = sequence;
+    fork.summary = source.summary && source.summary.recentSequence <= sequence ? { ...source.summary } : undefined;
+    // Of those that came in one call so do their copies.
+    const calls = new Map(source.memory.map((message) => [message.call, { ...message.call, ...NO_EFFECT }]));
+    fork.memory = liveMessages(source)
+      .filter((message) => message.sequence <= sequence)
+      .map((message) => ({
+        ...message,
+        name: `message ${this.#next()}`,
+        call: calls.get(message.call) ?? message.call,
+      }));
+    return fork;
+  }
+
   /** The answer is how many messages are erased. */
   purgeSession(id: string): number {
     const session = this.sessions.get(id);
@@ -217,6 +252,7 @@ export class Rules {
     const thisCall = { ...effect, size: call.messages.length, firstId: firstIdOf(call.messages) };
     if (session.deleted) revive(session, false);
     const messages = call.messages.map(({ id: messageId, says }, place): Message => {
+      const name = `message ${this.#next()}`;
       const { metadata, tokenCount } = this.#contents[says] as Content;
       return {
         id: messageId ?? "",
@@ -225,7 +261,9 @@ export class Rules {
         edit: {},
         isEdited: false,
         sequence: 0,
-        name: `message ${this.#next()}`,
+        name,
+        made: name,
+        updated: `${name}.0`,
         metadata,
         tokenCount,
         revision: 0,
@@ -279,6 +317,7 @@ export class Rules {
     if (update.metadata) message.metadata = changed(message.metadata, update.metadata, update.mode);
     message.tokenCount = update.tokenCount ?? message.tokenCount;
     message.revision += 1;
+    message.updated = `${message.name}.${message.revision}`;
     return message;
   }
 
@@ -424,10 +463,11 @@ export class Rules {
     return this.liveSessions().filter((session) => session.user === user).length;
   }
 
-  #born(id: string, user: string | undefined, metadata: JsonObject): Session {
+  #born(id: string, user: string | undefined, metadata: JsonObject, forkedFrom?: Session["forkedFrom"]): Session {
     const session: Session = {
       id,
       incarnation: this.#next(),
+      forkedFrom,
       user,
       metadata,
       revision: 0,
@@ -454,6 +494,8 @@ export class Rules {
     return this.#count;
   }
 }
+
+const NO_EFFECT = { created: false, undeleted: false };
 
 export function liveMessages(session: Session): Message[] {
   return session.memory.filter(({ deleted }) => !deleted);

@@ -128,6 +128,21 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
         (expected, response) => views.sessionAgrees(response.session, expected),
       );
     }
+    case "forkSession": {
+      const { session, into, message, user, metadata } = step;
+      return agree(
+        () => rules.forkSession(session, { into, upTo: message, user, metadata }),
+        () =>
+          sessions.forkSession({
+            sessionId: full(session),
+            newSessionId: full(into),
+            upToMessageId: message,
+            userId: fullUser(user),
+            metadata,
+          }),
+        (expected, response) => views.sessionAgrees(response.session, expected),
+      );
+    }
     case "purgeSession":
       return agree(
         () => rules.purgeSession(step.session),
@@ -315,9 +330,9 @@ function addMemory(
           expect(answer.sequence).toBeGreaterThan(last);
           last = answer.sequence;
           const { createTime } = CONTENTS[message.says] ?? {};
-          if (createTime !== undefined) known.same(`create time of ${message.name}`, createTime);
+          if (createTime !== undefined) known.same(`create time of ${message.made}`, createTime);
         }
-        const createTime = `create time of ${message.name}`;
+        const createTime = `create time of ${message.made}`;
         expect({ ...answer, createTime: known.same(createTime, milliseconds(answer.createTime)) }).toEqual({
           messageId: message.id,
           sequence: message.sequence,
@@ -476,7 +491,7 @@ const ORDERS = [
   },
   {
     order: SessionOrder.SESSION_ORDER_LAST_MESSAGE_TIME,
-    time: (session: Session) => `create time of ${liveMessages(session).at(-1)?.name}`,
+    time: (session: Session) => `create time of ${liveMessages(session).at(-1)?.made}`,
   },
 ];
 
@@ -499,6 +514,10 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
     lastMessageTime: session.deleted ? undefined : timeOf(liveMessages(session).at(-1)),
     deleteTime: session.deleted ? `delete time ${session.incarnation}.${session.revision}` : undefined,
     keptMs: session.deleted ? retentionMs : undefined,
+    forkedFrom: session.forkedFrom && {
+      sessionId: prefix + session.forkedFrom.id,
+      sequence: session.forkedFrom.sequence,
+    },
   });
 
   const actualSession = (session: api.Session, expected: ReturnType<typeof expectedSession>) => ({
@@ -513,6 +532,7 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
     lastMessageTime: time(expected.lastMessageTime, session.lastMessageTime),
     deleteTime: time(expected.deleteTime, session.deleteTime),
     keptMs: kept(session),
+    forkedFrom: session.forkedFrom,
   });
 
   const expectedUser = (user: User) => ({
@@ -554,7 +574,7 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
     metadata: text(message.metadata),
     tokenCount: message.tokenCount,
     createTime: timeOf(message),
-    updateTime: `update time of ${message.name}.${message.revision}`,
+    updateTime: `update time of ${message.updated}`,
     etag: `etag of ${message.name}.${message.revision}`,
   });
 
@@ -611,7 +631,7 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
   };
 }
 
-const timeOf = (message: Message | undefined): string | undefined => message && `create time of ${message.name}`;
+const timeOf = (message: Message | undefined): string | undefined => message && `create time of ${message.made}`;
 
 const MODES: Record<Mode, MetadataMode> = {
   merge: MetadataMode.METADATA_MODE_UNSPECIFIED,

@@ -7,6 +7,7 @@ export type Step =
   | { do: "updateSession"; session: string; metadata?: JsonObject; mode: Mode; user?: string; etag?: Etag }
   | { do: "deleteSession"; session: string; allowMissing: boolean; etag?: Etag }
   | { do: "undeleteSession"; session: string; restoreMemory: boolean }
+  | { do: "forkSession"; session: string; into: string; message?: string; user?: string; metadata: JsonObject }
   | { do: "purgeSession"; session: string }
   | AddMemory
   /** Sends an AddMemory that was sent before again, as it was: the last one, the one before it, … */
@@ -46,7 +47,7 @@ export interface AddMemory {
 /** The current etag, or one that the resource had before or never had. */
 export type Etag = "current" | "other";
 
-export const SESSIONS = ["s1", "s2"] as const;
+export const SESSIONS = ["s1", "s2", "s3"] as const;
 export const USERS = ["u1", "u2"] as const;
 
 export const CONTENTS: Readonly<Record<string, Content>> = {
@@ -62,7 +63,7 @@ export const CONTENTS: Readonly<Record<string, Content>> = {
 };
 
 // Most calls are about one session and one user, so that much happens to them.
-const session = fc.constantFrom("s1", "s1", "s1", "s2");
+const session = fc.constantFrom("s1", "s1", "s1", "s1", "s2", "s3");
 const user = fc.constantFrom("u1", "u1", "u1", "u2");
 const message = fc.constantFrom("m1", "m2", "m3");
 const mode = fc.constantFrom<Mode>("merge", "patch", "replace");
@@ -106,7 +107,17 @@ const weighted: [weight: number, step: fc.Arbitrary<Step>][] = [
   [4, step("updateSession", { session, mode, user: fc.constantFrom(...USERS, "") })],
   [7, step("deleteSession", { session, allowMissing: fc.boolean(), etag: seldom(etag) })],
   [8, step("undeleteSession", { session, restoreMemory: fc.boolean() })],
-  [1, step("purgeSession", { session })],
+  [
+    5,
+    step("forkSession", {
+      session,
+      into: fc.constantFrom("s2", "s3", "s3", "s1"),
+      message: sometimes(message),
+      user: sometimes(fc.constantFrom(...USERS, "")),
+      metadata,
+    }),
+  ],
+  [2, step("purgeSession", { session })],
   [14, addMemory],
   [5, step("addAgain", { session, back: fc.nat(2) })],
   [

@@ -225,6 +225,19 @@ const CHANGES: readonly Change[] = [
     left: without("m5"),
   },
   { rpc: "purgeSession", how: "purges", make: purged, isGone: true },
+  {
+    rpc: "forkSession",
+    how: "leaves what it copies alone, and makes what was there before its purge anew",
+    async make(api, place) {
+      const { sessionId } = place;
+      const newSessionId = `${sessionId}-aside`;
+      await api.sessions.forkSession({ sessionId, newSessionId });
+      await api.memory.deleteMessage({ sessionId: newSessionId, messageId: "m7" });
+      await purged(api, place);
+      await api.sessions.forkSession({ sessionId: newSessionId, newSessionId: sessionId });
+    },
+    left: without("m7"),
+  },
   { rpc: "deleteUser", how: "deletes their sessions", make: userDeleted, isGone: true },
   {
     rpc: "undeleteUser",

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createKeyStore } from "../../src/store/keys.js";
+import { createRetirement } from "../../src/store/retirement.js";
 import { createWork } from "../../src/store/work.js";
 import type { Api } from "../support/api.js";
 import { createTestExpirer } from "../support/expirer.js";
@@ -29,6 +30,16 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
   "UndeleteSession without memory": async () => {
     await api.sessions.deleteSession({ sessionId: "session-3" });
     await api.sessions.undeleteSession({ sessionId: "session-3" });
+  },
+  ForkSession: () => api.sessions.forkSession({ sessionId: LONG, upToMessageId: "m700", userId: "user-1" }),
+  "UpdateMessage and DeleteMessage while the memory is forked": async () => {
+    const { sessions, forks } = explainer.monitored;
+    const source = await sessions.findOneAndUpdate({ _id: `default/${LONG}` }, { $set: { forks: ["copy"] } });
+    const place = { session: "default/no-session-yet", source: `default/${LONG}`, sourceEpoch: source?.epoch ?? "" };
+    await forks.insertOne({ _id: "copy", ...place, messageCount: 0, aliveTime: new Date() });
+    await api.memory.updateMessage({ sessionId: LONG, messageId: "m3", tokenCount: 1 });
+    await api.memory.deleteMessage({ sessionId: LONG, messageId: "m4" });
+    await createRetirement(explainer.monitored).eraseCopy("copy");
   },
   PurgeSession: () => api.sessions.purgeSession({ sessionId: "session-5" }),
   AddMemory: () => api.memory.addMemory({ sessionId: "session-6", messages: [{ messageId: "new" }] }),

@@ -139,7 +139,25 @@ export interface Session {
    * Not before this moment, and within one purge interval after it, the session is soft-deleted by the service; until then it is there, and a
    * message that is added still moves the moment. Unset without an expiry and while the session is soft-deleted.
    */
-  expiresAt: Timestamp | undefined;
+  expiresAt:
+    | Timestamp
+    | undefined;
+  /**
+   * Output only. The session of whose memory this one began as a copy, see ForkSession. Unset for any other. It never changes, whatever
+   * becomes of that session.
+   */
+  forkedFrom: ForkOrigin | undefined;
+}
+
+/** ForkOrigin says where a session comes from that began as a copy of another one's memory. */
+export interface ForkOrigin {
+  /** Output only. The id of the session that was copied. It may be purged since, and even be another session's by now. */
+  sessionId: string;
+  /**
+   * Output only. Up to and with which sequence its memory was copied: that of the message that was named, or else the last one that it
+   * had given. 0: none yet. The new session goes on behind it. At most 2^53 - 1.
+   */
+  sequence: number;
 }
 
 /** Message is one entry of a session's memory. */
@@ -290,6 +308,7 @@ function createBaseSession(): Session {
     etag: "",
     expiry: undefined,
     expiresAt: undefined,
+    forkedFrom: undefined,
   };
 }
 
@@ -338,6 +357,9 @@ export const Session: MessageFns<Session> = {
     }
     if (message.expiresAt !== undefined) {
       Timestamp.encode(message.expiresAt, writer.uint32(114).fork()).join();
+    }
+    if (message.forkedFrom !== undefined) {
+      ForkOrigin.encode(message.forkedFrom, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -467,6 +489,14 @@ export const Session: MessageFns<Session> = {
             message.expiresAt = Timestamp.decode(reader, reader.uint32());
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.forkedFrom = ForkOrigin.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -522,6 +552,76 @@ export const Session: MessageFns<Session> = {
     message.expiresAt = (object.expiresAt !== undefined && object.expiresAt !== null)
       ? Timestamp.fromPartial(object.expiresAt)
       : undefined;
+    message.forkedFrom = (object.forkedFrom !== undefined && object.forkedFrom !== null)
+      ? ForkOrigin.fromPartial(object.forkedFrom)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseForkOrigin(): ForkOrigin {
+  return { sessionId: "", sequence: 0 };
+}
+
+export const ForkOrigin: MessageFns<ForkOrigin> = {
+  encode(message: ForkOrigin, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sessionId !== "") {
+      writer.uint32(10).string(message.sessionId);
+    }
+    if (message.sequence !== 0) {
+      writer.uint32(16).int64(message.sequence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForkOrigin {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForkOrigin();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sessionId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForkOrigin>): ForkOrigin {
+    return ForkOrigin.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForkOrigin>): ForkOrigin {
+    const message = createBaseForkOrigin();
+    message.sessionId = object.sessionId ?? "";
+    message.sequence = object.sequence ?? 0;
     return message;
   },
 };

@@ -205,6 +205,30 @@ export interface PurgeSessionResponse {
   purgedMessages: number;
 }
 
+/** ForkSessionRequest is the request of ForkSession. */
+export interface ForkSessionRequest {
+  /** Required. The id of the session whose memory is copied. */
+  sessionId: string;
+  /** Optional. The id of the session that is made, see Session for what an id may be. Empty: the service makes one, a UUID. */
+  newSessionId: string;
+  /** Optional. The last message that is copied. Unset: the whole memory is; an empty one makes a session without messages. */
+  upToMessageId?:
+    | string
+    | undefined;
+  /** Optional. The live user whom the new session belongs to. Unset: the source's, or nobody. Present and empty: nobody. */
+  userId?:
+    | string
+    | undefined;
+  /** Optional. Merged over the source's metadata, as METADATA_MODE_MERGE says; the result has to keep the limits of metadata. */
+  metadata: { [key: string]: any } | undefined;
+}
+
+/** ForkSessionResponse is the response of ForkSession. */
+export interface ForkSessionResponse {
+  /** Output only. The new session. */
+  session: Session | undefined;
+}
+
 /** ListSessionsRequest is the request of ListSessions. */
 export interface ListSessionsRequest {
   /** Optional. How many sessions to list at most. 0: all. Negative is INVALID_ARGUMENT. */
@@ -1297,6 +1321,166 @@ export const PurgeSessionResponse: MessageFns<PurgeSessionResponse> = {
   },
 };
 
+function createBaseForkSessionRequest(): ForkSessionRequest {
+  return { sessionId: "", newSessionId: "", upToMessageId: undefined, userId: undefined, metadata: undefined };
+}
+
+export const ForkSessionRequest: MessageFns<ForkSessionRequest> = {
+  encode(message: ForkSessionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sessionId !== "") {
+      writer.uint32(10).string(message.sessionId);
+    }
+    if (message.newSessionId !== "") {
+      writer.uint32(18).string(message.newSessionId);
+    }
+    if (message.upToMessageId !== undefined) {
+      writer.uint32(26).string(message.upToMessageId);
+    }
+    if (message.userId !== undefined) {
+      writer.uint32(34).string(message.userId);
+    }
+    if (message.metadata !== undefined) {
+      Struct.encode(Struct.wrap(message.metadata), writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForkSessionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForkSessionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sessionId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.newSessionId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.upToMessageId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.userId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.metadata = Struct.unwrap(Struct.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForkSessionRequest>): ForkSessionRequest {
+    return ForkSessionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForkSessionRequest>): ForkSessionRequest {
+    const message = createBaseForkSessionRequest();
+    message.sessionId = object.sessionId ?? "";
+    message.newSessionId = object.newSessionId ?? "";
+    message.upToMessageId = object.upToMessageId ?? undefined;
+    message.userId = object.userId ?? undefined;
+    message.metadata = object.metadata ?? undefined;
+    return message;
+  },
+};
+
+function createBaseForkSessionResponse(): ForkSessionResponse {
+  return { session: undefined };
+}
+
+export const ForkSessionResponse: MessageFns<ForkSessionResponse> = {
+  encode(message: ForkSessionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== undefined) {
+      Session.encode(message.session, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForkSessionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForkSessionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.session = Session.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForkSessionResponse>): ForkSessionResponse {
+    return ForkSessionResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForkSessionResponse>): ForkSessionResponse {
+    const message = createBaseForkSessionResponse();
+    message.session = (object.session !== undefined && object.session !== null)
+      ? Session.fromPartial(object.session)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseListSessionsRequest(): ListSessionsRequest {
   return {
     limit: 0,
@@ -1694,6 +1878,34 @@ export const SessionServiceService = {
     responseDeserialize: (value: Buffer): PurgeSessionResponse => PurgeSessionResponse.decode(value),
   },
   /**
+   * ForkSession creates a session with a copy of another one's memory: from here on two conversations can go two ways.
+   *
+   * The copy has the live messages of the source up to and with one of them, or all that it has when the call begins, with their ids,
+   * sequences, payloads and times as they are, and the source's summary, when all that it covers is among them. It is of the moment at
+   * which the new session comes to be: what of it was changed, deleted, cleared or purged before is not in it as it was, and what is
+   * added to the source while the copy is made is not in it at all. Nobody sees the new session before it is whole, and a call that
+   * fails, or is broken off by a crash, leaves nothing. Later changes of either session leave the other alone.
+   *
+   * A source that is missing, soft-deleted, or deleted while it is copied, is NOT_FOUND (SESSION_NOT_FOUND), and so is an
+   * `up_to_message_id` that is no live message of its memory (MESSAGE_NOT_FOUND). A `new_session_id` that exists, live or soft-deleted,
+   * is ALREADY_EXISTS (SESSION_ALREADY_EXISTS, SESSION_SOFT_DELETED). An unknown or deleted user is FAILED_PRECONDITION
+   * (USER_NOT_FOUND). Nothing is changed then. The work grows with the memory that is copied; there is no limit to it but the caller's
+   * deadline.
+   *
+   * Who cannot tell whether a call succeeded, because its answer was lost, repeats it with the same `new_session_id`: then it is
+   * ALREADY_EXISTS if it did, and GetSession says by `forked_from` what that session is. Without an id of the caller's own the repetition
+   * may make a second session.
+   */
+  forkSession: {
+    path: "/sessions.v1.SessionService/ForkSession" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ForkSessionRequest): Buffer => Buffer.from(ForkSessionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ForkSessionRequest => ForkSessionRequest.decode(value),
+    responseSerialize: (value: ForkSessionResponse): Buffer => Buffer.from(ForkSessionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ForkSessionResponse => ForkSessionResponse.decode(value),
+  },
+  /**
    * ListSessions streams sessions in order, one response a chunk. No sessions: no chunk.
    *
    * Under SESSION_ORDER_CREATE_TIME each session that lives throughout the listing comes exactly once, whatever is
@@ -1759,6 +1971,26 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
    * service does by itself, and is NOT_FOUND then.
    */
   purgeSession: handleUnaryCall<PurgeSessionRequest, PurgeSessionResponse>;
+  /**
+   * ForkSession creates a session with a copy of another one's memory: from here on two conversations can go two ways.
+   *
+   * The copy has the live messages of the source up to and with one of them, or all that it has when the call begins, with their ids,
+   * sequences, payloads and times as they are, and the source's summary, when all that it covers is among them. It is of the moment at
+   * which the new session comes to be: what of it was changed, deleted, cleared or purged before is not in it as it was, and what is
+   * added to the source while the copy is made is not in it at all. Nobody sees the new session before it is whole, and a call that
+   * fails, or is broken off by a crash, leaves nothing. Later changes of either session leave the other alone.
+   *
+   * A source that is missing, soft-deleted, or deleted while it is copied, is NOT_FOUND (SESSION_NOT_FOUND), and so is an
+   * `up_to_message_id` that is no live message of its memory (MESSAGE_NOT_FOUND). A `new_session_id` that exists, live or soft-deleted,
+   * is ALREADY_EXISTS (SESSION_ALREADY_EXISTS, SESSION_SOFT_DELETED). An unknown or deleted user is FAILED_PRECONDITION
+   * (USER_NOT_FOUND). Nothing is changed then. The work grows with the memory that is copied; there is no limit to it but the caller's
+   * deadline.
+   *
+   * Who cannot tell whether a call succeeded, because its answer was lost, repeats it with the same `new_session_id`: then it is
+   * ALREADY_EXISTS if it did, and GetSession says by `forked_from` what that session is. Without an id of the caller's own the repetition
+   * may make a second session.
+   */
+  forkSession: handleUnaryCall<ForkSessionRequest, ForkSessionResponse>;
   /**
    * ListSessions streams sessions in order, one response a chunk. No sessions: no chunk.
    *
@@ -1913,6 +2145,40 @@ export interface SessionServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PurgeSessionResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * ForkSession creates a session with a copy of another one's memory: from here on two conversations can go two ways.
+   *
+   * The copy has the live messages of the source up to and with one of them, or all that it has when the call begins, with their ids,
+   * sequences, payloads and times as they are, and the source's summary, when all that it covers is among them. It is of the moment at
+   * which the new session comes to be: what of it was changed, deleted, cleared or purged before is not in it as it was, and what is
+   * added to the source while the copy is made is not in it at all. Nobody sees the new session before it is whole, and a call that
+   * fails, or is broken off by a crash, leaves nothing. Later changes of either session leave the other alone.
+   *
+   * A source that is missing, soft-deleted, or deleted while it is copied, is NOT_FOUND (SESSION_NOT_FOUND), and so is an
+   * `up_to_message_id` that is no live message of its memory (MESSAGE_NOT_FOUND). A `new_session_id` that exists, live or soft-deleted,
+   * is ALREADY_EXISTS (SESSION_ALREADY_EXISTS, SESSION_SOFT_DELETED). An unknown or deleted user is FAILED_PRECONDITION
+   * (USER_NOT_FOUND). Nothing is changed then. The work grows with the memory that is copied; there is no limit to it but the caller's
+   * deadline.
+   *
+   * Who cannot tell whether a call succeeded, because its answer was lost, repeats it with the same `new_session_id`: then it is
+   * ALREADY_EXISTS if it did, and GetSession says by `forked_from` what that session is. Without an id of the caller's own the repetition
+   * may make a second session.
+   */
+  forkSession(
+    request: ForkSessionRequest,
+    callback: (error: ServiceError | null, response: ForkSessionResponse) => void,
+  ): ClientUnaryCall;
+  forkSession(
+    request: ForkSessionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ForkSessionResponse) => void,
+  ): ClientUnaryCall;
+  forkSession(
+    request: ForkSessionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ForkSessionResponse) => void,
   ): ClientUnaryCall;
   /**
    * ListSessions streams sessions in order, one response a chunk. No sessions: no chunk.

@@ -152,7 +152,7 @@ function isBetter(kept: KnownMemory, read: KnownMemory): boolean {
 }
 
 /** Without what can be large, and is nothing that such a change looks at. */
-function withoutBulk({ metadata, terms, summary, retired, ...session }: SessionRecord): SessionRecord {
+function withoutBulk({ metadata, terms, summary, retired, forks, ...session }: SessionRecord): SessionRecord {
   return session;
 }
 

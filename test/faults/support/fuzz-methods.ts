@@ -41,6 +41,7 @@ const KINDS: Readonly<Record<string, Kinds & { weight?: number }>> = {
   deleteSession: { ids: [1], etags: [3] },
   undeleteSession: { ids: [1], weight: 0.5 },
   purgeSession: { ids: [1], weight: 0.3 },
+  forkSession: { ids: [1], optionalIds: [3], structs: [5], weight: 0.3 },
   listSessions: { counts: [1, 3], cursors: [2], optionalIds: [4], structs: [5], times: [6, 7, 11, 12], enums: [8] },
   addMemory: { ids: [1], optionalIds: [3], structs: [4], counts64: [5], weight: 2 },
   getMemory: { ids: [1], counts: [2, 3] },

@@ -68,6 +68,14 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
       return { sessionId, allowMissing: random.chance(0.5), etag };
     case "undeleteSession":
       return { sessionId, restoreMemory: random.chance(0.5) };
+    case "forkSession":
+      return {
+        sessionId,
+        newSessionId: random.pick(["", `s${random.below(SCRATCH)}`]),
+        upToMessageId: random.chance(0.3) ? `${messageId}-0` : undefined,
+        userId: random.pick([undefined, "", userId]),
+        metadata,
+      };
     case "listSessions":
       return {
         limit,
@@ -279,6 +287,8 @@ function conflicting(
       return { bytes: encode({ sessionId, metadata }), expect: "ALREADY_EXISTS" };
     case "createUser":
       return { bytes: encode({ userId, metadata }), expect: "ALREADY_EXISTS" };
+    case "forkSession":
+      return { bytes: encode({ sessionId, newSessionId: sessionId, metadata }), expect: "ALREADY_EXISTS" };
     case "undeleteSession":
       return { bytes: encode({ sessionId, restoreMemory: random.chance(0.5) }), expect: "ALREADY_EXISTS" };
     case "undeleteUser":
