@@ -231,7 +231,7 @@ describe("what is not this service's own", () => {
   const status = async (path: string, credential: string | undefined): Promise<number> => {
     const raw = rawClient(keyed.service.address);
     const shown = credential === undefined ? undefined : { authorization: `Bearer ${credential}` };
-    const { code } = await raw.call(path, { headers: { ...shown, "grpc-timeout": "3S" } });
+    const { code } = await raw.call(path, { headers: { ...shown, "grpc-timeout": "60S" } });
     raw.close();
     return code;
   };
