@@ -47,6 +47,7 @@ function messageOf(fields: Fields, sessionId: string, index: number): NewMessage
     metadata: metadataOf(fields),
     tokenCount: countOf(fields.token_count),
     createTime: timeOf(fields, "create_time"),
+    groupId: text(fields, "group_id"),
   };
 }
 

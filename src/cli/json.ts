@@ -53,6 +53,7 @@ export function jsonOfMessage(message: Message) {
     create_time: message.createTime,
     update_time: message.updateTime,
     etag: message.etag,
+    group_id: message.groupId,
   };
 }
 

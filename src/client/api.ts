@@ -48,7 +48,8 @@ export interface SessionCalls {
 
 export interface MemoryCalls {
   /**
-   * Appends messages, all or none, and creates or undeletes the session when need be. ALREADY_EXISTS
+   * Appends messages, all or none, and creates or undeletes the session when need be. Of those that are there already, the first of the
+   * call, none is added again. ALREADY_EXISTS
    * (MESSAGE_ID_CONFLICT); ABORTED (SEQUENCE_MISMATCH); FAILED_PRECONDITION (USER_NOT_FOUND).
    */
   addMemory(request: api.AddMemoryRequest, options?: CallOptions): Promise<api.AddMemoryResponse>;

@@ -6,16 +6,17 @@ import { requiredDate, toMessage, toSession, toSummary } from "./convert.js";
 import { listingCall } from "./listing-call.js";
 import type { NewMessage } from "./requests.js";
 import type { Transport } from "./transport.js";
-import { searchModeOf, wireExpiry, wireMode, wireRoleType, wireSearchMode, wireTime } from "./wire.js";
+import { searchModeOf, wireExpiry, wireMode, wireRoleType, wireSearchMode, wireTime, wireWindowStart } from "./wire.js";
 
 export function memoryCalls(transport: Transport): MemoryCalls {
   const { unary } = transport;
   return {
-    async addMemory({ messages = [], expireTime, idleTtlMs, ...rest }, options) {
+    async addMemory({ messages = [], metadataMode, expireTime, idleTtlMs, ...rest }, options) {
       const request = wire.AddMemoryRequest.fromPartial({
         ...rest,
-        expiry: wireExpiry({ expireTime, idleTtlMs }),
         messages: messages.map(toWire),
+        metadataMode: wireMode(metadataMode),
+        expiry: wireExpiry({ expireTime, idleTtlMs }),
       });
       const response = await unary("addMemory", request, options);
       return {
@@ -26,14 +27,19 @@ export function memoryCalls(transport: Transport): MemoryCalls {
         })),
       };
     },
-    async getMemory({ maxBytes, ...rest }, options) {
-      const request = wire.GetMemoryRequest.fromPartial({ ...rest, maxBytes: maxBytes || MAX_MEMORY_BYTES });
+    async getMemory({ maxBytes, windowStart, ...rest }, options) {
+      const request = wire.GetMemoryRequest.fromPartial({
+        ...rest,
+        maxBytes: maxBytes || MAX_MEMORY_BYTES,
+        windowStart: wireWindowStart(windowStart),
+      });
       const response = await unary("getMemory", request, options);
       return {
         messages: response.messages.map(toMessage),
         summary: response.summary && toSummary(response.summary),
         session: response.session && toSession(response.session),
         truncated: response.truncated,
+        tokenCount: response.tokenCount,
       };
     },
     listMessages(request, options) {

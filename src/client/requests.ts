@@ -149,12 +149,17 @@ export interface NewMessage {
   readonly tokenCount?: number;
   /** Not in the future. Undefined: now. */
   readonly createTime?: Date;
+  /** What the message belongs to together with others of its session, such as a tool call with its results. An id like the others. */
+  readonly groupId?: string;
 }
 
 /** The expiry is used only when this call creates the session. */
 export interface AddMemoryRequest extends Expiry {
   readonly sessionId: string;
-  /** At most 1000, and 8 MiB in all. None: the session is only created or undeleted. */
+  /**
+   * At most 1000, and 8 MiB in all. None: the session is only created or undeleted. They may begin with what is there already, the same
+   * and in the same order, as when the whole transcript is sent each time: then each needs a `messageId`, and only what follows is added.
+   */
   readonly messages?: readonly NewMessage[];
   /** Used only when this call creates the session. */
   readonly userId?: string;
@@ -162,6 +167,12 @@ export interface AddMemoryRequest extends Expiry {
   readonly sessionMetadata?: JsonObject;
   /** The sequence of the newest message that you have seen; 0: none yet. Another one is ABORTED. */
   readonly expectedLastSequence?: number;
+  /**
+   * What to do to the session's metadata, new or not, together with what is added. A call all of whose messages are there already does
+   * not do it again.
+   */
+  readonly mergeSessionMetadata?: JsonObject;
+  readonly metadataMode?: MetadataMode;
 }
 
 export interface AddedMessage {
@@ -186,7 +197,17 @@ export interface GetMemoryRequest {
    * 67108864 (64 MiB).
    */
   readonly maxBytes?: number;
+  /** How many tokens the summary and the messages may have together; then the newest messages come that fit. Undefined or 0: any number. */
+  readonly maxTokens?: number;
+  /** Default `any`. */
+  readonly windowStart?: WindowStart;
 }
+
+/**
+ * Where the messages of a memory may begin, so that a model takes them; those before are left out. `whole-tool-calls`: not with a message of
+ * role type tool or function, nor with a part of a group of which an older message is not returned. `user`: with a message of role type user.
+ */
+export type WindowStart = "any" | "whole-tool-calls" | "user";
 
 export interface Memory {
   /** Oldest first. */
@@ -196,6 +217,8 @@ export interface Memory {
   readonly session?: Session;
   /** Whether older messages that were asked for are left out, because they do not fit into `maxBytes`. */
   readonly truncated: boolean;
+  /** How many tokens the summary and the messages have together; where nobody has counted them, by their bytes. */
+  readonly tokenCount: number;
 }
 
 export interface ListMessagesRequest extends ListingRequest {

@@ -68,6 +68,8 @@ export interface Message {
   readonly updateTime: Date;
   /** Sent back in an update, it makes the update fail when the message has changed since. */
   readonly etag: string;
+  /** What the message belongs to together with others of its session; undefined when it is nothing. */
+  readonly groupId?: string;
 }
 
 /** Condenses a session's memory up to one of its messages. */

@@ -1,11 +1,11 @@
 import type { Duration } from "../../gen/google/protobuf/duration.js";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
 import { Role as WireRole } from "../../gen/sessions/v1/key_service.js";
-import { SearchMode as WireSearchMode } from "../../gen/sessions/v1/memory_service.js";
+import { SearchMode as WireSearchMode, WindowStart as WireWindowStart } from "../../gen/sessions/v1/memory_service.js";
 import { MetadataMode as WireMode, RoleType as WireRoleType } from "../../gen/sessions/v1/resources.js";
 import { SessionOrder as WireOrder } from "../../gen/sessions/v1/session_service.js";
 import { invalidArgument } from "./error.js";
-import type { Expiry, MetadataMode, SearchMode, SessionOrder } from "./requests.js";
+import type { Expiry, MetadataMode, SearchMode, SessionOrder, WindowStart } from "./requests.js";
 import type { Role, RoleType } from "./resources.js";
 
 /** Times and enums between their wire form and JavaScript's. */
@@ -36,6 +36,12 @@ const SEARCH_MODES: Readonly<Record<SearchMode, WireSearchMode>> = {
   hybrid: WireSearchMode.SEARCH_MODE_HYBRID,
 };
 
+const WINDOW_STARTS: Readonly<Record<WindowStart, WireWindowStart>> = {
+  any: WireWindowStart.WINDOW_START_ANY,
+  "whole-tool-calls": WireWindowStart.WINDOW_START_WHOLE_TOOL_CALLS,
+  user: WireWindowStart.WINDOW_START_USER,
+};
+
 const ROLES: Readonly<Record<Role, WireRole>> = {
   reader: WireRole.ROLE_READER,
   writer: WireRole.ROLE_WRITER,
@@ -50,6 +56,7 @@ export const wireRoleType = (roleType: RoleType | undefined, field: string) => o
 export const wireRole = (role: Role | undefined) => oneOf("role", ROLES, role);
 export const wireMode = (mode: MetadataMode | undefined) => oneOf("metadata_mode", MODES, mode);
 export const wireSearchMode = (mode: SearchMode | undefined) => oneOf("mode", SEARCH_MODES, mode);
+export const wireWindowStart = (start: WindowStart | undefined) => oneOf("window_start", WINDOW_STARTS, start);
 export const wireOrder = (order: SessionOrder | undefined) => oneOf("order", ORDERS, order);
 
 /** Undefined when it is unset, or one that a later service has. */

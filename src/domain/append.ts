@@ -5,7 +5,7 @@ import { addedTo } from "./expiry.js";
 import { idOf, messageIdOf, messageKeyOf } from "./keys.js";
 import { sameMetadata } from "./metadata.js";
 import type { MessageRecord, SessionRecord } from "./records.js";
-import { born, type NewSession, revived, withoutMemory } from "./session.js";
+import { born, type MetadataChange, type NewSession, revived, touched, withoutMemory } from "./session.js";
 import { decodeStruct } from "./struct.js";
 
 /** A message as its caller sends it; `messageId` is always set, whether the caller chose it or the service. */
@@ -19,6 +19,7 @@ export interface NewMessage {
   readonly metadata: Uint8Array | undefined;
   readonly tokenCount: number;
   readonly createTime: Date | undefined;
+  readonly groupId: string | undefined;
 }
 
 export interface Append {
@@ -28,6 +29,8 @@ export interface Append {
   /** Whether some messages have ids of the caller, so that the call may be a repetition. */
   readonly repeatable: boolean;
   readonly expectedLastSequence: number | undefined;
+  /** The session's new metadata out of what it has; undefined to leave it. */
+  readonly metadata: MetadataChange | undefined;
 }
 
 export interface Appended {
@@ -38,12 +41,12 @@ export interface Appended {
 
 /**
  * Adds messages to a session, which is created or undeleted when need be. A repetition of a call changes nothing and has
- * the same result.
+ * the same result. Of a call that begins with what is there, only what follows is new.
  */
 export function append(state: SessionState, input: Append): Decision<Appended> {
   const found = existing(state);
-  const repeated = found && !found.deleted && input.repeatable ? repetition(state, found, input) : undefined;
-  if (repeated) return { result: repeated };
+  const known = found && !found.deleted && input.repeatable ? beginning(state, found, input.messages) : [];
+  if (known.length > 0 && known.length === input.messages.length) return { result: asBefore(known) };
 
   const key = input.session.key;
   const lastSequence = found?.lastSequence ?? 0;
@@ -52,12 +55,14 @@ export function append(state: SessionState, input: Append): Decision<Appended> {
     throw sequenceMismatch(idOf(key), input.expectedLastSequence, lastSequence);
   }
 
-  const base = baseOf(state, found, input.session);
+  const base = baseOf(state, found, input);
   const sessionEffect = !found ? "created" : found.deleted ? "undeleted" : undefined;
-  const inserted = input.messages.map(
+  const onFirst: Pick<MessageRecord, "sessionEffect" | "continues"> =
+    known.length > 0 ? { continues: true } : { sessionEffect };
+  const inserted = input.messages.slice(known.length).map(
     (message, index): MessageRecord => ({
       ...toRecord(message, base.session, lastSequence + index + 1, state.now),
-      ...(index === 0 && { sessionEffect }),
+      ...(index === 0 && onFirst),
     }),
   );
   const last = inserted.at(-1);
@@ -71,7 +76,7 @@ export function append(state: SessionState, input: Append): Decision<Appended> {
     : base.session;
   return {
     result: {
-      messages: inserted.map((record) => resultOf(record)),
+      messages: [...known, ...inserted].map((record) => resultOf(record)),
       created: sessionEffect === "created",
       undeleted: sessionEffect === "undeleted",
     },
@@ -81,41 +86,55 @@ export function append(state: SessionState, input: Append): Decision<Appended> {
   };
 }
 
+/** The session that is added to, with its metadata as the call leaves it. */
 function baseOf(
   state: SessionState,
   found: SessionRecord | undefined,
-  input: NewSession,
+  { session: input, metadata }: Append,
 ): Pick<Decision<unknown>, "users"> & { session: SessionRecord } {
   if (!found) {
     const { result, users } = born(state, input);
-    return { session: result, users };
+    return { session: { ...result, ...metadata?.(result.metadata) }, users };
   }
-  return found.deleted ? revived(state, withoutMemory(found, input.epoch)) : { session: found };
+  if (found.deleted) {
+    const { session, users } = revived(state, withoutMemory(found, input.epoch));
+    return { session: { ...session, ...metadata?.(session.metadata) }, users };
+  }
+  return { session: metadata ? { ...touched(found, state.now), ...metadata(found.metadata) } : found };
 }
 
 /**
- * The answer to a call whose messages are all there already, as it was the first time. Nothing when none is there. Deleted
- * messages count as there: a retry must not bring them back.
+ * The messages that a call begins with and that are there already: the same, and in the same order, whatever lies between them. None
+ * when none is there; anything else is a conflict. Deleted messages count as there: a retry must not bring them back.
  */
-function repetition(state: SessionState, session: SessionRecord, input: Append): Appended | undefined {
-  if (!state.messages) return undefined;
-  const records = input.messages.map(({ messageId }) => state.messages?.get(messageId));
-  const known = records.filter((record) => record !== undefined);
-  if (known.length === 0) return undefined;
-  const strange = input.messages.find((message, index) => {
+function beginning(
+  state: SessionState,
+  session: SessionRecord,
+  messages: readonly NewMessage[],
+): readonly MessageRecord[] {
+  if (!state.messages) return [];
+  const records = messages.map(({ messageId }) => state.messages?.get(messageId));
+  const strange = messages.find((message, index) => {
     const record = records[index];
     return record !== undefined && !isSame(record, message);
   });
   if (strange) throw messageIdConflict(idOf(session._id), strange.messageId);
-  const [first] = known;
-  const inOneGo = known.every(({ sequence }, index) => first && sequence === first.sequence + index);
-  if (first && (known.length < records.length || !inOneGo)) {
-    throw messageIdConflict(idOf(session._id), messageIdOf(first));
-  }
+  const known = records.filter((record) => record !== undefined);
+  const misplaced = known.find(
+    (record, index) => record !== records[index] || record.sequence <= (known[index - 1]?.sequence ?? 0),
+  );
+  if (misplaced) throw messageIdConflict(idOf(session._id), messageIdOf(misplaced));
+  return known;
+}
+
+/** The answer to a call whose messages are all there already, as it was the first time. */
+function asBefore(known: readonly MessageRecord[]): Appended {
+  // What went on from messages that were there found the session live.
+  const effect = known.some(({ continues }) => continues) ? undefined : known[0]?.sessionEffect;
   return {
     messages: known.map((record) => resultOf(record)),
-    created: first?.sessionEffect === "created",
-    undeleted: first?.sessionEffect === "undeleted",
+    created: effect === "created",
+    undeleted: effect === "undeleted",
   };
 }
 
@@ -127,6 +146,7 @@ function isSame(record: MessageRecord, message: NewMessage): boolean {
   return (
     record.role === message.role &&
     record.roleType === message.roleType &&
+    record.groupId === message.groupId &&
     (record.edited || saysSame(record, message)) &&
     (message.createTime === undefined
       ? record.createTime.getTime() === record.addTime.getTime()

@@ -147,7 +147,7 @@ export const messageIdConflict = (sessionId: string, messageId: string) =>
   new SessionsError(
     "ALREADY_EXISTS",
     "MESSAGE_ID_CONFLICT",
-    `Session ${quote(sessionId)} has a message ${quote(messageId)} already, and this call is not a repetition of the one that added it: use new message ids.`,
+    `Session ${quote(sessionId)} has a message ${quote(messageId)} already, and this call neither repeats the one that added it nor goes on from what is there: use new message ids.`,
     { session_id: sessionId, message_id: messageId },
   );
 

@@ -131,8 +131,12 @@ export interface MessageRecord {
   readonly tokenCount: number;
   readonly createTime: Date;
   readonly addTime: Date;
+  /** What it belongs to together with other messages of its session. */
+  readonly groupId?: string;
   /** On the first message of a call that created or undeleted the session: a repetition of the call answers the same. */
   readonly sessionEffect?: "created" | "undeleted";
+  /** On the first message that a call added behind others that were there: a repetition of it did nothing to the session either. */
+  readonly continues?: true;
   /** Absent until the first update, which also sets `version`. */
   readonly updateTime?: Date;
   readonly version?: number;

@@ -72,12 +72,15 @@ export function born(state: SessionState, input: NewSession): Decision<SessionRe
   return { result: session, session, users: owner ? [counted(owner, 1)] : [] };
 }
 
+/** A session's new metadata out of what it has. */
+export type MetadataChange = (current: Uint8Array | undefined) => Pick<SessionRecord, "metadata" | "terms">;
+
 export interface SessionUpdate {
   readonly etag: string;
   /** The key of the new user, "" for none, undefined to leave it. */
   readonly user: string | undefined;
   /** The new metadata out of the current one; undefined to leave it. */
-  readonly metadata: ((current: Uint8Array | undefined) => Pick<SessionRecord, "metadata" | "terms">) | undefined;
+  readonly metadata: MetadataChange | undefined;
   /** The new expiry; undefined to leave it. */
   readonly expiry: Expiry | "none" | undefined;
   /** The epoch under which the update brings a deleted session back, without its memory; undefined where it does not. */
@@ -341,8 +344,8 @@ function restorable(state: SessionState, key: string): SessionRecord {
   return session;
 }
 
-/** Times do not go back, even where the clock that a session was created by was a little ahead. */
-function touched(session: SessionRecord, now: Date): SessionRecord {
+/** The session when it has changed itself. Times do not go back, even where the clock that it was created by was a little ahead. */
+export function touched(session: SessionRecord, now: Date): SessionRecord {
   return { ...session, updateTime: now > session.updateTime ? now : session.updateTime, version: session.version + 1 };
 }
 

@@ -73,6 +73,7 @@ export function toMessage(record: MessageRecord): Message {
     createTime: toTimestamp(record.createTime),
     updateTime: toTimestamp(record.updateTime ?? record.addTime),
     etag: messageEtagOf(record),
+    groupId: record.groupId,
   };
 }
 
@@ -139,12 +140,13 @@ export function loadedMetadata(stored: Uint8Array | undefined): JsonObject {
 export function metadataUpdate(
   update: JsonObject | undefined,
   mode: MetadataMode,
+  field = "metadata",
 ): ((current: Uint8Array | undefined) => JsonObject) | undefined {
   if (update === undefined) return undefined;
   return (current) => {
     const metadata = applyMetadata(loadedMetadata(current), update, modeOf(mode));
     const fault = metadataFault(metadata);
-    if (fault) throw invalidFields([{ field: "metadata", description: `With what is there already: ${fault}` }]);
+    if (fault) throw invalidFields([{ field, description: `With what is there already: ${fault}` }]);
     return metadata;
   };
 }

@@ -3,11 +3,12 @@ import type * as sessionApi from "../../gen/sessions/v1/session_service.js";
 import { Encoded } from "../domain/encoded.js";
 import { USUAL_RESPONSE_BYTES } from "../domain/limits.js";
 import { type MessageRecord, NO_TIME, type SessionRecord, type SummaryRecord } from "../domain/records.js";
-import type { EncodeMessages } from "../store/known/memory.js";
+import { tokensOf } from "../domain/tokens.js";
+import { type EncodeMessages, someGroups } from "../store/known/memory.js";
 import type { Memory } from "../store/memory.js";
 import type { Raw, RawDocument } from "../store/raw.js";
 import type { Found } from "./search/found.js";
-import { WireWriter } from "./wire-writer.js";
+import { varintBytes, WireWriter } from "./wire-writer.js";
 
 /**
  * Answers of which most is as it is stored, encoded from what was read with nothing in between. The numbers are those of the
@@ -67,25 +68,36 @@ export function encodeListSessions(
 export const encodeMessages: EncodeMessages = (messages) => {
   const out = new WireWriter(sum(messages, messageBytes));
   const ends: number[] = [];
+  const tokenEnds: number[] = [];
   const sequences: number[] = [];
+  const roleTypes: number[] = [];
+  const groupIds: (string | undefined)[] = [];
+  let tokens = 0;
   for (const message of messages) {
-    sequences.push(writeMessage(out, 1, message));
+    const fields = message.fields();
+    writeMessage(out, 1, message, fields);
+    tokens += tokensOf(fields);
     ends.push(out.size);
+    tokenEnds.push(tokens);
+    sequences.push(fields.sequence);
+    roleTypes.push(fields.roleType);
+    groupIds.push(fields.groupId?.toString());
   }
-  return { bytes: out.finish(), ends, sequences };
+  return { bytes: out.finish(), ends, tokenEnds, sequences, roleTypes, groupIds: someGroups(groupIds) };
 };
 
 export function encodeGetMemory(memory: Memory | undefined): Encoded<memoryApi.GetMemoryResponse> {
   if (!memory) return new Encoded(Buffer.alloc(0));
-  const { messages, rest, isCut } = memory;
+  const { messages, rest, tokens, isCut } = memory;
   const out = new WireWriter(sum(messages, ({ length }) => length) + rest.length);
   for (const part of messages) out.fields(part);
   out.fields(rest);
   out.integer(4, isCut ? 1 : 0);
+  out.integer(5, tokens);
   return new Encoded(out.finish());
 }
 
-/** What a GetMemoryResponse has besides its messages, and besides {@link TRUNCATED_BYTES}. */
+/** What a GetMemoryResponse has besides its messages, {@link TRUNCATED_BYTES} and {@link tokenCountBytes}. */
 export function encodeRestOfMemory(session: Raw<SessionRecord>): Buffer {
   const { summary } = session;
   const out = new WireWriter(sessionBytes(session) + (summary ? summaryBytes(summary) : 0));
@@ -95,6 +107,8 @@ export function encodeRestOfMemory(session: Raw<SessionRecord>): Buffer {
 }
 
 export const TRUNCATED_BYTES = 2;
+
+export const tokenCountBytes = (tokens: number): number => (tokens === 0 ? 0 : 1 + varintBytes(tokens));
 
 export function encodeListMessages(
   messages: readonly RawDocument<MessageRecord>[],
@@ -158,10 +172,13 @@ function writeForkOrigin(out: WireWriter, field: number, { session, sequence }: 
 
 type ForkOrigin = NonNullable<Raw<SessionRecord>["forkedFrom"]>;
 
-/** The answer is the message's sequence. */
-function writeMessage(out: WireWriter, field: number, stored: RawDocument<MessageRecord>): number {
-  const message = stored.fields();
-  const { _id, session, epoch, sequence, payload, payloadType, metadata, updateTime, version = 0 } = message;
+function writeMessage(
+  out: WireWriter,
+  field: number,
+  stored: RawDocument<MessageRecord>,
+  message: Raw<MessageRecord> = stored.fields(),
+): void {
+  const { _id, session, epoch, sequence, payload, payloadType, metadata, updateTime, version = 0, groupId } = message;
   out.message(field, messageBytes(stored), () => {
     out.bytes(1, _id.subarray(epoch.length + 1));
     out.bytes(2, idBytes(session));
@@ -176,8 +193,8 @@ function writeMessage(out: WireWriter, field: number, stored: RawDocument<Messag
     out.time(11, message.createTime);
     out.time(12, updateTime ?? message.addTime);
     out.joined(13, epoch, `-${sequence}-${version}`);
+    if (groupId) out.bytes(14, groupId);
   });
-  return sequence;
 }
 
 function writeSummary(out: WireWriter, field: number, summary: Raw<SummaryRecord>): void {

@@ -1,4 +1,5 @@
 import type * as api from "../../gen/sessions/v1/memory_service.js";
+import { WindowStart } from "../../gen/sessions/v1/memory_service.js";
 import { append } from "../domain/append.js";
 import type { Call } from "../domain/call.js";
 import { decodeCursor, encodeCursor, isSequencePosition } from "../domain/cursor.js";
@@ -10,6 +11,7 @@ import { deleteMessage, setSummary, updateMessage } from "../domain/memory.js";
 import { newId } from "../domain/new-id.js";
 import type { MessageRecord } from "../domain/records.js";
 import { clearMemory } from "../domain/session.js";
+import type { WindowStart as StoredWindowStart } from "../domain/window.js";
 import type { GroupCommit } from "../store/group-commit.js";
 import type { MemoryReader } from "../store/memory.js";
 import { type MessageReader, memoryOf } from "../store/messages.js";
@@ -17,13 +19,21 @@ import type { RawDocument } from "../store/raw.js";
 import type { SessionReader } from "../store/sessions.js";
 import { createChecks } from "./checks.js";
 import { storedMetadata, toMessage, toSession, toSummary, toTimestamp } from "./convert.js";
-import { encodeGetMemory, encodeListMessages, encodeRestOfMemory, messageBytes, TRUNCATED_BYTES } from "./encode.js";
+import {
+  encodeGetMemory,
+  encodeListMessages,
+  encodeRestOfMemory,
+  messageBytes,
+  TRUNCATED_BYTES,
+  tokenCountBytes,
+} from "./encode.js";
 import { expiryOf } from "./expiry.js";
 import { inChunks } from "./listing.js";
 import { checkUpdateMessage, costOfUpdate, toMessageUpdate } from "./message-updates.js";
 import { checkAddMemory, costOf, toNewMessages } from "./new-messages.js";
 import type { MakeSession } from "./new-session.js";
 import type { Purger } from "./purger.js";
+import { sessionMetadataChange } from "./session-metadata.js";
 
 export interface MemoryDeps {
   readonly changes: GroupCommit;
@@ -57,12 +67,19 @@ export function createMemoryService(deps: MemoryDeps) {
         messages: toNewMessages(request.messages),
         repeatable: ids.length > 0,
         expectedLastSequence: request.expectedLastSequence,
+        metadata: sessionMetadataChange(
+          call,
+          "merge_session_metadata",
+          request.mergeSessionMetadata,
+          request.metadataMode,
+        ),
       };
       const added = await changes.submit(
         call,
         {
           session: session.key,
-          adds: true,
+          // Of what is known of a session its metadata is no part.
+          ...(!input.metadata && { adds: true }),
           users: (found) => (found === undefined ? [session.user] : found.deleted ? [found.user] : []),
           namedUsers: [session.user],
           perhapsMessages: ids.length > 0 ? input.messages.map(({ messageId }) => messageId) : [],
@@ -81,13 +98,15 @@ export function createMemoryService(deps: MemoryDeps) {
     },
 
     async getMemory(
-      { sessionId, lastN, maxBytes }: api.GetMemoryRequest,
+      { sessionId, lastN, maxBytes, maxTokens, windowStart }: api.GetMemoryRequest,
       call: Call,
     ): Promise<Encoded<api.GetMemoryResponse>> {
       const checks = createChecks();
       checks.id("session_id", sessionId);
       checks.count("last_n", lastN);
       checks.count("max_bytes", maxBytes);
+      checks.count("max_tokens", maxTokens);
+      checks.oneOf("window_start", windowStart, WindowStart);
       checks.done();
 
       const found = await memory.read(call, {
@@ -95,7 +114,10 @@ export function createMemoryService(deps: MemoryDeps) {
         limit: lastN > 0 ? Math.min(lastN, MAX_LAST_N) : memoryWindow,
         afterSummary: lastN === 0,
         maxBytes: Math.min(maxBytes || USUAL_RESPONSE_BYTES, MAX_MEMORY_BYTES) - TRUNCATED_BYTES,
+        maxTokens: maxTokens || Number.POSITIVE_INFINITY,
+        start: WINDOW_STARTS[windowStart],
         encodeRest: encodeRestOfMemory,
+        tokenBytes: tokenCountBytes,
       });
       return encodeGetMemory(found);
     },
@@ -209,6 +231,13 @@ export function createMemoryService(deps: MemoryDeps) {
     },
   };
 }
+
+const WINDOW_STARTS: Readonly<Record<WindowStart, StoredWindowStart>> = {
+  [WindowStart.WINDOW_START_UNSPECIFIED]: "any",
+  [WindowStart.WINDOW_START_ANY]: "any",
+  [WindowStart.WINDOW_START_WHOLE_TOOL_CALLS]: "whole-tool-calls",
+  [WindowStart.WINDOW_START_USER]: "user",
+};
 
 function checkIds(sessionId: string, messageId: string): void {
   const checks = createChecks();

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type * as api from "../../gen/sessions/v1/memory_service.js";
-import { RoleType } from "../../gen/sessions/v1/resources.js";
+import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
 import type { NewMessage } from "../domain/append.js";
 import { MAX_MESSAGES_PER_CALL } from "../domain/limits.js";
 import { derivedId } from "../domain/new-id.js";
@@ -17,6 +17,8 @@ export function checkAddMemory(request: api.AddMemoryRequest, now: Date): void {
   checks.id("session_id", request.sessionId);
   checks.optionalId("user_id", request.userId);
   checks.metadata("session_metadata", request.sessionMetadata);
+  checks.metadata("merge_session_metadata", request.mergeSessionMetadata);
+  checks.oneOf("metadata_mode", request.metadataMode, MetadataMode);
   checks.count("expected_last_sequence", request.expectedLastSequence);
   // Whether the moment has passed matters only when the session is created, see `born`.
   checkExpiry(checks, request.expiry);
@@ -43,6 +45,7 @@ function checkMessage(checks: Checks, path: string, message: api.NewMessage, now
   checks.metadata(`${path}.metadata`, message.metadata);
   checks.count(`${path}.token_count`, message.tokenCount);
   checks.time(`${path}.create_time`, message.createTime, now);
+  checks.optionalId(`${path}.group_id`, message.groupId);
 }
 
 /**
@@ -67,6 +70,7 @@ function toNewMessage(message: api.NewMessage, ownId: string): NewMessage {
     metadata: storedMetadata(message.metadata),
     tokenCount: message.tokenCount,
     createTime: message.createTime && new Date(millisecondsOf(message.createTime)),
+    groupId: message.groupId,
   };
 }
 
@@ -77,6 +81,8 @@ export function costOf(messages: readonly NewMessage[]): Cost {
 /** A message in a transaction, without its texts and bytes. */
 const MESSAGE_BYTES = 200;
 
-function bytesOf({ content, role, payloadType, payload, metadata }: NewMessage): number {
-  return MESSAGE_BYTES + utf8Bytes(content, role, payloadType) + (payload?.length ?? 0) + (metadata?.length ?? 0);
+function bytesOf({ content, role, payloadType, payload, metadata, groupId }: NewMessage): number {
+  return (
+    MESSAGE_BYTES + utf8Bytes(content, role, payloadType, groupId) + (payload?.length ?? 0) + (metadata?.length ?? 0)
+  );
 }

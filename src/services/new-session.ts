@@ -3,12 +3,10 @@ import type { Call } from "../domain/call.js";
 import type { Expiry } from "../domain/expiry.js";
 import type { JsonObject } from "../domain/json.js";
 import { keyOf } from "../domain/keys.js";
-import { indexTerms } from "../domain/metadata-terms.js";
 import { newId } from "../domain/new-id.js";
-import type { SessionRecord } from "../domain/records.js";
 import type { NewSession } from "../domain/session.js";
-import { storedMetadata } from "./convert.js";
 import { ownerFor } from "./reach.js";
+import { findableMetadata } from "./session-metadata.js";
 
 /** Makes what is needed to create a session, for all that may create one. */
 export type MakeSession = (
@@ -37,16 +35,4 @@ export function createMakeSession(defaultIdleTtlMs: number | undefined): MakeSes
       expiry,
     };
   };
-}
-
-/** A session's metadata as it is stored, with what it can be found by. */
-export function findableMetadata(
-  project: string,
-  metadata: JsonObject,
-): Pick<SessionRecord, "metadata" | "terms"> & {
-  metadata: Uint8Array | undefined;
-  terms: readonly string[] | undefined;
-} {
-  const bytes = storedMetadata(metadata);
-  return { metadata: bytes, terms: bytes && indexTerms(project, metadata) };
 }

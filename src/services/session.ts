@@ -18,14 +18,15 @@ import type { RawDocument } from "../store/raw.js";
 import type { SessionListing, SessionReader, SessionOrder as StoredOrder } from "../store/sessions.js";
 import type { UserStore } from "../store/users.js";
 import { createChecks, millisecondsOf } from "./checks.js";
-import { loadedMetadata, metadataUpdate, toSession } from "./convert.js";
+import { loadedMetadata, toSession } from "./convert.js";
 import { encodeBatchGetSessions, encodeGetSession, encodeListSessions, storedSessionBytes } from "./encode.js";
 import { checkExpiry, expiryOf } from "./expiry.js";
 import { inChunks } from "./listing.js";
-import { findableMetadata, type MakeSession } from "./new-session.js";
+import type { MakeSession } from "./new-session.js";
 import type { Purger } from "./purger.js";
 import { ownerFor } from "./reach.js";
 import type { RestoreSession } from "./restoration.js";
+import { sessionMetadataChange } from "./session-metadata.js";
 
 export interface SessionDeps {
   readonly changes: GroupCommit;
@@ -112,8 +113,7 @@ export function createSessionService(deps: SessionDeps) {
       const expiry = clearExpiry ? ("none" as const) : expiryOf(request.expiry);
       if (userId !== undefined) ownerFor(call, userId);
       const user = userId && keyOf(call.project, userId);
-      const apply = metadataUpdate(request.metadata, metadataMode);
-      const metadata = apply && ((current: Uint8Array | undefined) => findableMetadata(call.project, apply(current)));
+      const metadata = sessionMetadataChange(call, "metadata", request.metadata, metadataMode);
       const undeleteUnder = undelete ? newId() : undefined;
       const session = await changes.submit(call, {
         session: key,

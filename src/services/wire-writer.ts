@@ -148,7 +148,7 @@ const DOUBLE_BYTES = 8;
 const MAX_VARINT = 10;
 const MARGIN = 64;
 
-function varintBytes(value: number): number {
+export function varintBytes(value: number): number {
   let bytes = 1;
   for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes += 1;
   return bytes;

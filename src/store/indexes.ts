@@ -48,6 +48,11 @@ export const INDEXES = {
   ],
   messages: [
     { name: "memory", key: { session: 1, epoch: 1, sequence: 1 } },
+    {
+      name: "group",
+      key: { session: 1, epoch: 1, groupId: 1, sequence: 1 },
+      partialFilterExpression: { groupId: { $exists: true } },
+    },
     { name: "deleted", key: { deleteTime: 1 }, partialFilterExpression: { deleteTime: { $exists: true } } },
     ttl,
   ],

@@ -134,7 +134,7 @@ test("messages come back as they went in", async () => {
   const left = await collect(client.listMessages({ sessionId: "memory", descending: true }));
   expect(left.map(({ sequence }) => sequence)).toEqual([5, 4, 3, 2, 1]);
   expect((await client.clearMemory({ sessionId: "memory" })).messageCount).toBe(0);
-  expect(await client.getMemory({ sessionId: "nobody" })).toEqual({ messages: [], truncated: false });
+  expect(await client.getMemory({ sessionId: "nobody" })).toEqual({ messages: [], truncated: false, tokenCount: 0 });
 });
 
 test("a memory comes as far as it is asked for, and what is larger than most clients take comes to this one", async () => {

@@ -45,6 +45,7 @@ test("everything of a message comes back as it went in", async () => {
     metadata: { mood: null, wings: 2 },
     tokenCount: 7,
     createTime,
+    groupId: "call 1",
   };
   const before = Date.now();
   const added = await service.memory.addMemory({ sessionId, messages: [message] });
@@ -332,6 +333,7 @@ test("an id that is there with anything else in it is a conflict, and nothing is
     metadata: { a: 1 },
     tokenCount: 1,
     createTime,
+    groupId: "g",
   };
   await service.memory.addMemory({ sessionId, messages: [message] });
   const before = await service.memory.getMemory({ sessionId });
@@ -344,6 +346,8 @@ test("an id that is there with anything else in it is a conflict, and nothing is
     { metadata: { a: 2 } },
     { metadata: undefined },
     { tokenCount: 2 },
+    { groupId: "other" },
+    { groupId: undefined },
     { createTime: timestamp(Date.now() - 50_000) },
     { createTime: undefined },
   ];
@@ -354,10 +358,10 @@ test("an id that is there with anything else in it is a conflict, and nothing is
   expect(await service.memory.getMemory({ sessionId })).toEqual(before);
 });
 
-test("a call of which only some messages are there is a conflict, and nothing is added", async () => {
+test("a call with a new message before one that is there is a conflict, and nothing is added", async () => {
   const sessionId = newId();
   await service.memory.addMemory({ sessionId, messages: withIds("m1") });
-  for (const messages of [withIds("m1", "m2"), withIds("m0", "m1"), [...withIds("m1"), ...texts("no id")]]) {
+  for (const messages of [withIds("m0", "m1"), withIds("m0", "m1", "m2"), [...texts("no id"), ...withIds("m1")]]) {
     expect(await refusal(service.memory.addMemory({ sessionId, messages }))).toEqual(messageConflict(sessionId, "m1"));
   }
   expect(await contents(sessionId)).toEqual(["m1"]);
@@ -469,6 +473,8 @@ test("all that is wrong with a call is named at once, and nothing is stored", as
     sessionId,
     userId: "",
     sessionMetadata: { a: Number.POSITIVE_INFINITY },
+    mergeSessionMetadata: { a: Number.NaN },
+    metadataMode: 9 as never,
     expectedLastSequence: -1,
     messages: [
       { content: "fine" },
@@ -480,6 +486,7 @@ test("all that is wrong with a call is named at once, and nothing is stored", as
         metadata: { n: Number.NaN },
         tokenCount: -1,
         createTime: timestamp(Date.now() + 3_600_000),
+        groupId: " ",
       },
     ],
   });
@@ -487,6 +494,8 @@ test("all that is wrong with a call is named at once, and nothing is stored", as
     invalid(
       "user_id",
       "session_metadata",
+      "merge_session_metadata",
+      "metadata_mode",
       "expected_last_sequence",
       "messages[1].message_id",
       "messages[1].role",
@@ -495,6 +504,7 @@ test("all that is wrong with a call is named at once, and nothing is stored", as
       "messages[1].metadata",
       "messages[1].token_count",
       "messages[1].create_time",
+      "messages[1].group_id",
     ),
   );
   expect(await refusal(service.sessions.getSession({ sessionId }))).toEqual(sessionNotFound(sessionId));

@@ -16,7 +16,10 @@ const bytesOf = (answer: GetMemoryResponse): number => GetMemoryResponse.encode(
 /** What GetMemory has to answer, of all that was asked for: the newest that fit, with the mark that some do not. */
 function expected(whole: GetMemoryResponse, maxBytes: number): GetMemoryResponse {
   for (let first = 0; ; first++) {
-    const answer = { ...whole, messages: whole.messages.slice(first), truncated: true };
+    const messages = whole.messages.slice(first);
+    const texts = [...messages, ...(whole.summary ? [whole.summary] : [])];
+    const tokenCount = texts.reduce((sum, { content }) => sum + Math.ceil(content.length / 4), 0);
+    const answer = { ...whole, messages, truncated: true, tokenCount };
     if (bytesOf(answer) <= maxBytes || first === whole.messages.length) return { ...answer, truncated: first > 0 };
   }
 }
@@ -89,7 +92,13 @@ describe.each([
     for (const maxBytes of [1, 3_000]) {
       expect(await get(sessionId, maxBytes)).toMatchObject({ messages: [], session: { sessionId }, truncated: true });
     }
-    expect(await get(newId(), 1)).toEqual({ messages: [], session: undefined, summary: undefined, truncated: false });
+    expect(await get(newId(), 1)).toEqual({
+      messages: [],
+      session: undefined,
+      summary: undefined,
+      truncated: false,
+      tokenCount: 0,
+    });
   });
 
   test("without max_bytes a client takes the answer that has been told nothing of sizes", async () => {

@@ -72,6 +72,7 @@ test("a deleted session is gone to every reader at once", async () => {
       summary: undefined,
       session: undefined,
       truncated: false,
+      tokenCount: 0,
     });
   }
   expect(await service.memory.listMessages({ sessionId })).toEqual([]);

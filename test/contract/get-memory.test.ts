@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => service.stop());
 
-const NOTHING = { messages: [], summary: undefined, session: undefined, truncated: false };
+const NOTHING = { messages: [], summary: undefined, session: undefined, truncated: false, tokenCount: 0 };
 
 async function sessionOf(...ids: string[]): Promise<string> {
   const sessionId = newId();

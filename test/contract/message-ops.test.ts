@@ -192,6 +192,7 @@ test("clearing takes messages and summary; the session itself stays as it was", 
     summary: undefined,
     session,
     truncated: false,
+    tokenCount: 0,
   });
   expect(await service.memory.listMessages({ sessionId })).toEqual([]);
   expect(await refusal(service.memory.getMessage({ sessionId, messageId: "m1" }))).toEqual(

@@ -30,12 +30,14 @@ export interface Said {
 export interface NewMessage {
   readonly id?: string;
   readonly says: string;
+  readonly group?: string;
 }
 
 export interface Message {
   /** The caller's id, or the service's, which is learned from its answer. */
   id: string;
   says: string;
+  readonly group: string | undefined;
   /** What UpdateMessage has put in place of what the message said. */
   edit: Said;
   /** Whether any of it was something else than before. */
@@ -50,8 +52,8 @@ export interface Message {
   tokenCount: number;
   revision: number;
   deleted: boolean;
-  /** What the call that added it did, and which of its messages this is. */
-  call: { created: boolean; undeleted: boolean; size: number; firstId: string | undefined };
+  /** What the call that added it did, all that it sent, and which of that this is. */
+  call: { created: boolean; undeleted: boolean; sent: Message[]; firstId: string | undefined };
   place: number;
   /** Whether its id is the caller's. */
   isNamed: boolean;
@@ -213,51 +215,60 @@ export class Rules {
 
   // Memory
 
-  /** The answer is the call's messages, and what it did to the session; undefined where the contract does not say. */
+  /**
+   * The answer is the call's messages, how many of them, the first ones, were there already, and what it did to the session; undefined
+   * where the contract does not say.
+   */
   addMemory(
     id: string,
     call: {
       messages: readonly NewMessage[];
       user: string | undefined;
       metadata: JsonObject;
+      merge: JsonObject | undefined;
+      mode: Mode;
       expectedLastSequence: number | undefined;
     },
-  ): { messages: Message[]; isNew: boolean; created: boolean | undefined; undeleted: boolean | undefined } {
+  ): { messages: Message[]; known: number; created: boolean | undefined; undeleted: boolean | undefined } {
     const found = this.sessions.get(id);
     const known = found && !found.deleted ? this.#known(found, call.messages) : [];
-    const [first] = known;
-    if (first) {
-      const isSame = known.every(
-        (message, place) =>
-          message !== undefined &&
-          this.#isSame(message, call.messages[place]?.says as string) &&
-          message.sequence === first.sequence + place,
-      );
-      refuseIf([!isSame, "ALREADY_EXISTS MESSAGE_ID_CONFLICT"]);
-      const isRetry =
-        known.length === first.call.size &&
-        known.every((message, place) => message?.call === first.call && message.place === place);
-      const { created, undeleted } = isRetry ? first.call : { created: undefined, undeleted: undefined };
-      return { messages: known as Message[], isNew: false, created, undeleted };
+    const there = known.filter((message) => message !== undefined);
+    const isKnown = known.every(
+      (message, place) =>
+        (message !== undefined) === place < there.length &&
+        (message === undefined ||
+          (this.#isSame(message, call.messages[place]?.says as string) &&
+            message.group === call.messages[place]?.group &&
+            message.sequence > (known[place - 1]?.sequence ?? 0))),
+    );
+    if (there.length > 0) refuseIf([!isKnown, "ALREADY_EXISTS MESSAGE_ID_CONFLICT"]);
+    if (there.length > 0 && there.length === call.messages.length) {
+      // The call that it repeats is the one that added the last of them, if that sent just these.
+      const { sent, ...effect } = (there.at(-1) as Message).call;
+      const isRetry = sent.length === there.length && sent.every((message, place) => message === there[place]);
+      const { created, undeleted } = isRetry ? effect : { created: undefined, undeleted: undefined };
+      return { messages: there, known: there.length, created, undeleted };
     }
     const last = found?.lastSequence ?? 0;
     const owner = found?.deleted ? found.user : found ? undefined : call.user;
     refuseIf(
-      [known.length > 0, "ALREADY_EXISTS MESSAGE_ID_CONFLICT"],
       [call.expectedLastSequence !== undefined && call.expectedLastSequence !== last, "ABORTED SEQUENCE_MISMATCH"],
       [owner !== undefined && !this.liveUser(owner), USER_UNUSABLE],
     );
     const session = found ?? this.#born(id, call.user, call.metadata);
     const effect = { created: found === undefined, undeleted: session.deleted };
-    const thisCall = { ...effect, size: call.messages.length, firstId: firstIdOf(call.messages) };
+    const thisCall = { ...effect, sent: there, firstId: firstIdOf(call.messages) };
+    if (call.merge) session.metadata = changed(session.metadata, call.merge, call.mode);
     if (session.deleted) revive(session, false);
-    const messages = call.messages.map(({ id: messageId, says }, place): Message => {
+    else if (call.merge && found) session.revision += 1;
+    const messages = call.messages.slice(there.length).map(({ id: messageId, says, group }, index): Message => {
       const name = `message ${this.#next()}`;
       const { metadata, tokenCount } = this.#contents[says] as Content;
       return {
         id: messageId ?? "",
         isNamed: messageId !== undefined,
         says,
+        group,
         edit: {},
         isEdited: false,
         sequence: 0,
@@ -269,27 +280,27 @@ export class Rules {
         revision: 0,
         deleted: false,
         call: thisCall,
-        place,
+        place: there.length + index,
       };
     });
     session.memory.push(...messages);
-    return { messages, isNew: true, ...effect };
+    const sent = [...there, ...messages];
+    thisCall.sent = sent;
+    return { messages: sent, known: there.length, ...effect };
   }
 
-  /** The messages of a call that are there; none when none is, and the first is missing when only some are. */
+  /** Of the messages of a call those that are there, in their places; none when it has no ids. */
   #known(session: Session, messages: readonly NewMessage[]): (Message | undefined)[] {
     const firstId = firstIdOf(messages);
     if (firstId === undefined) return [];
     // Messages without an id are known by the first one of their call that has one.
-    const known = messages.map(({ id }, place) =>
+    return messages.map(({ id }, place) =>
       session.memory.find((message) =>
         id === undefined
           ? !message.isNamed && message.call.firstId === firstId && message.place === place
           : message.id === id,
       ),
     );
-    if (known.every((message) => message === undefined)) return [];
-    return known.every((message) => message !== undefined) ? known : [undefined, ...known];
   }
 
   /** Once a message was edited, what it said is not known any more, only who did. */
@@ -448,15 +459,6 @@ export class Rules {
   messages(id: string): Message[] {
     const session = this.liveSession(id);
     return session ? liveMessages(session) : [];
-  }
-
-  /** The messages of GetMemory. */
-  newest(id: string, lastN: number, window: number): Message[] {
-    if (lastN > 0) return this.messages(id).slice(-lastN);
-    const after = this.liveSession(id)?.summary?.recentSequence ?? 0;
-    return this.messages(id)
-      .filter(({ sequence }) => sequence > after)
-      .slice(-window);
   }
 
   sessionCount(user: string): number {

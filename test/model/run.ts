@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { expect } from "vitest";
 import type { Timestamp } from "../../gen/google/protobuf/timestamp.js";
+import { WindowStart } from "../../gen/sessions/v1/memory_service.js";
 import type * as api from "../../gen/sessions/v1/resources.js";
 import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
 import { SessionOrder } from "../../gen/sessions/v1/session_service.js";
@@ -14,6 +15,7 @@ import {
   liveMessages,
   type Message,
   type Mode,
+  type NewMessage,
   Refused,
   Rules,
   type Said,
@@ -22,6 +24,7 @@ import {
 } from "./rules.js";
 import { searchAgrees, TEXT } from "./searches.js";
 import { type AddMemory, CONTENTS, type Etag, FILTERS, SESSIONS, type Step, USERS } from "./steps.js";
+import { tokensOf, windowOf } from "./windows.js";
 
 export interface Subject {
   /** Services on one database, which take turns: each call is made at the next one. */
@@ -84,6 +87,16 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
     if (which === undefined || of === undefined) return which ? "none" : "";
     const revision = which === "current" ? of.revision : of.revision - 1;
     return String(known.valueOf(`etag of ${of.name}.${revision}`) ?? "none");
+  };
+
+  const sentBefore = (of: { session: string; back: number }) =>
+    sent.filter((request) => request.step.session === of.session).at(-1 - of.back);
+
+  const add = (request: AddMemory, expected: AddMemory["expected"]): Promise<void> => {
+    const last = rules.sessions.get(request.session)?.lastSequence ?? 0;
+    const expectedLastSequence = expected && (expected === "last" ? last : last + 1);
+    sent.push({ step: request, expectedLastSequence });
+    return addMemory(api, { step: request, expectedLastSequence }, context);
   };
 
   switch (step.do) {
@@ -149,16 +162,17 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
         () => sessions.purgeSession({ sessionId: full(step.session) }),
         (purgedMessages, response) => expect(response).toEqual({ purgedMessages }),
       );
-    case "addMemory": {
-      const last = rules.sessions.get(step.session)?.lastSequence ?? 0;
-      const expectedLastSequence = step.expected && (step.expected === "last" ? last : last + 1);
-      const request = { step, expectedLastSequence };
-      sent.push(request);
-      return addMemory(api, request, context);
-    }
+    case "addMemory":
+      return add(step, step.expected);
     case "addAgain": {
-      const before = sent.filter((request) => request.step.session === step.session).at(-1 - step.back);
+      const before = sentBefore(step);
       return before && addMemory(api, before, context);
+    }
+    case "addMore": {
+      const before = sentBefore(step)?.step;
+      if (!before) return;
+      const isNew = ({ id }: NewMessage) => id === undefined || !before.messages.some((message) => message.id === id);
+      return add({ ...before, messages: [...before.messages, ...step.messages.filter(isNew)] }, step.expected);
     }
     case "updateMessage": {
       const { session, message, metadata, mode, tokenCount } = step;
@@ -302,19 +316,21 @@ function addMemory(
   { step, expectedLastSequence }: AddMemoryRequest,
   { rules, known, subject }: Context,
 ): Promise<void> {
-  const { session, user, metadata } = step;
+  const { session, user, metadata, merge, mode } = step;
   const lastSequence = rules.sessions.get(session)?.lastSequence ?? 0;
   return agree(
-    () => rules.addMemory(session, { messages: step.messages, user, metadata, expectedLastSequence }),
+    () => rules.addMemory(session, { messages: step.messages, user, metadata, merge, mode, expectedLastSequence }),
     () =>
       api.memory.addMemory({
         sessionId: subject.prefix + session,
-        messages: step.messages.map(({ id, says }) => ({ messageId: id, ...wire(says) })),
+        messages: step.messages.map(({ id, says, group }) => ({ messageId: id, groupId: group, ...wire(says) })),
         userId: user && subject.prefix + user,
         sessionMetadata: metadata,
+        mergeSessionMetadata: merge,
+        metadataMode: MODES[mode],
         expectedLastSequence,
       }),
-    ({ messages, isNew, created, undeleted }, response) => {
+    ({ messages, known: there, created, undeleted }, response) => {
       expect(response).toMatchObject({
         ...(created !== undefined && { sessionCreated: created }),
         ...(undeleted !== undefined && { sessionUndeleted: undeleted }),
@@ -324,7 +340,7 @@ function addMemory(
       for (const [index, message] of messages.entries()) {
         const answer = response.messages[index];
         if (!answer) throw new Error("unreachable");
-        if (isNew) {
+        if (index >= there) {
           message.id ||= answer.messageId;
           message.sequence = answer.sequence;
           expect(answer.sequence).toBeGreaterThan(last);
@@ -340,7 +356,7 @@ function addMemory(
         });
       }
       const found = rules.sessions.get(session);
-      if (found && isNew) found.lastSequence = last;
+      if (found) found.lastSequence = last;
     },
   );
 }
@@ -374,12 +390,29 @@ async function readsAgree(index: number, { rules, known, views, subject }: Conte
   const readMemories = async (id: string): Promise<void> => {
     const asked = apis.length === 1 || index % 3 === 2 ? apis : [apis[index % 3] as Api];
     const lastN = LAST_NS[index % LAST_NS.length] as number;
-    const answers = await Promise.all(asked.map((api) => api.memory.getMemory({ sessionId: full(id), lastN })));
+    const maxTokens = MAX_TOKENS[index % MAX_TOKENS.length] as number;
+    const { windowStart, start } = WINDOW_STARTS[index % WINDOW_STARTS.length] as (typeof WINDOW_STARTS)[number];
+    const request = { sessionId: full(id), lastN, maxTokens, windowStart };
+    const answers = await Promise.all(asked.map((api) => api.memory.getMemory(request)));
     const session = rules.liveSession(id);
     for (const recent of answers) {
       views.sessionAgrees(recent.session, session);
       views.summaryAgrees(recent.summary, session?.summary);
-      views.messagesAgree(id, recent.messages, rules.newest(id, lastN, memoryWindow));
+      const { summary } = session ?? {};
+      const { messages, tokens } = windowOf(
+        rules.messages(id).map(windowed),
+        {
+          tokens: tokensOf({ tokenCount: 0, text: [Buffer.from(summary?.content ?? "")] }),
+          recentSequence: summary?.recentSequence ?? 0,
+        },
+        { lastN, usual: memoryWindow, maxTokens, start },
+      );
+      views.messagesAgree(
+        id,
+        recent.messages,
+        messages.map(({ message }) => message),
+      );
+      expect(recent).toMatchObject({ tokenCount: tokens, truncated: false });
     }
   };
 
@@ -478,6 +511,23 @@ const sha256 = (text: string): string => createHash("sha256").update(text).diges
 /** What readers of a memory ask for: what follows the summary, and less and more than the window that is kept for it. */
 const LAST_NS = [0, 2, 0, 1, 5, 0, 1000];
 
+const MAX_TOKENS = [0, 3, 0, 9, 1];
+
+const WINDOW_STARTS = [
+  { windowStart: WindowStart.WINDOW_START_UNSPECIFIED, start: "any" },
+  { windowStart: WindowStart.WINDOW_START_WHOLE_TOOL_CALLS, start: "whole tool calls" },
+  { windowStart: WindowStart.WINDOW_START_USER, start: "user" },
+  { windowStart: WindowStart.WINDOW_START_WHOLE_TOOL_CALLS, start: "whole tool calls" },
+] as const;
+
+/** A message as a window looks at it. */
+function windowed(message: Message) {
+  const { content, payload, payloadType } = said(message.says, message.edit);
+  const text = [Buffer.from(content), ...(payloadType.startsWith("text/") ? [payload] : [])];
+  const { sequence, group, tokenCount } = message;
+  return { message, sequence, group, tokenCount, text, roleType: wire(message.says).roleType };
+}
+
 const CREATE_ORDER = {
   order: SessionOrder.SESSION_ORDER_UNSPECIFIED,
   time: ({ incarnation }: Session) => `create time ${incarnation}`,
@@ -571,6 +621,7 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
     sequence: message.sequence,
     ...wire(message.says),
     ...said(message.says, message.edit),
+    groupId: message.group,
     metadata: text(message.metadata),
     tokenCount: message.tokenCount,
     createTime: timeOf(message),

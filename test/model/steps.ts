@@ -12,6 +12,8 @@ export type Step =
   | AddMemory
   /** Sends an AddMemory that was sent before again, as it was: the last one, the one before it, … */
   | { do: "addAgain"; session: string; back: number }
+  /** Sends the messages of such a one, and then more of them. */
+  | { do: "addMore"; session: string; back: number; messages: readonly NewMessage[]; expected?: "last" | "other" }
   | UpdateMessage
   | { do: "deleteMessage"; session: string; message: string }
   | { do: "clearMemory"; session: string }
@@ -41,6 +43,8 @@ export interface AddMemory {
   messages: readonly NewMessage[];
   user?: string;
   metadata: JsonObject;
+  merge?: JsonObject;
+  mode: Mode;
   expected?: "last" | "other";
 }
 
@@ -89,7 +93,11 @@ const { metadata } = fc.letrec<{ metadata: JsonObject; value: Json }>((tie) => (
 /** Metadata to look sessions up by. */
 export const FILTERS: readonly JsonObject[] = [{ a: 1 }, { a: {} }, { b: { a: 1 } }, { a: [1] }];
 
-const newMessage = fc.record({ id: sometimes(message), says: fc.constantFrom(...Object.keys(CONTENTS)) });
+const newMessage = fc.record({
+  id: sometimes(fc.constantFrom("m1", "m2", "m3", "m4", "m5")),
+  says: fc.constantFrom(...Object.keys(CONTENTS)),
+  group: sometimes(fc.constantFrom("g1", "g2")),
+});
 
 const messages = fc.uniqueArray(newMessage, { maxLength: 4, selector: ({ id }) => id ?? Symbol() });
 
@@ -98,8 +106,13 @@ const addMemory = step("addMemory", {
   messages,
   user: sometimes(user),
   metadata,
+  merge: sometimes(metadata),
+  mode,
   expected: seldom(fc.constantFrom("last", "other")),
 });
+
+const addMore = (of: fc.Arbitrary<string>, back: fc.Arbitrary<number>) =>
+  step("addMore", { session: of, back, messages, expected: seldom(fc.constantFrom("last", "other")) });
 
 const weighted: [weight: number, step: fc.Arbitrary<Step>][] = [
   [4, step("createSession", { session, user: sometimes(user), metadata })],
@@ -120,6 +133,7 @@ const weighted: [weight: number, step: fc.Arbitrary<Step>][] = [
   [2, step("purgeSession", { session })],
   [14, addMemory],
   [5, step("addAgain", { session, back: fc.nat(2) })],
+  [5, addMore(session, fc.nat(2))],
   [
     6,
     step("updateMessage", {
@@ -167,6 +181,7 @@ const FIRST: readonly Step[] = [
     ],
     user: "u1",
     metadata: { a: 1 },
+    mode: "merge",
   },
 ];
 
@@ -186,6 +201,7 @@ const stories = [
   story(step("deleteUser", { user }), (begin) =>
     step("undeleteUser", { user: fc.constant("user" in begin && begin.user), restoreSessions: fc.boolean() }),
   ),
+  story(addMemory, (begin) => addMore(fc.constant("session" in begin ? begin.session : "s1"), fc.constant(0))),
   story(addMemory, (begin) =>
     step("addAgain", { session: fc.constant("session" in begin && begin.session), back: fc.constant(0) }),
   ),

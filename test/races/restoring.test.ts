@@ -66,7 +66,13 @@ test.each(Object.keys(ERASERS))(
         seen.whole += 1;
       } else {
         expect(messages).toEqual([]);
-        expect(memory).toEqual({ messages: [], summary: undefined, session: undefined, truncated: false });
+        expect(memory).toEqual({
+          messages: [],
+          summary: undefined,
+          session: undefined,
+          truncated: false,
+          tokenCount: 0,
+        });
         if (name === "PurgeSession") expect(await sessionWithDeleted(pair.one, sessionId)).toBeUndefined();
         else expect(undeleted.answer).toBeUndefined();
         seen.gone += 1;

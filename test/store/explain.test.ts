@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { WindowStart } from "../../gen/sessions/v1/memory_service.js";
 import { createKeyStore } from "../../src/store/keys.js";
 import { createRetirement } from "../../src/store/retirement.js";
 import { createWork } from "../../src/store/work.js";
@@ -48,6 +49,8 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
     api.memory.addMemory({ sessionId: randomUUID(), userId: "user-1", messages: [{}] }),
   GetMemory: () => api.memory.getMemory({ sessionId: LONG }),
   "GetMemory with last_n": () => api.memory.getMemory({ sessionId: LONG, lastN: 10 }),
+  "GetMemory of whole tool calls": () =>
+    api.memory.getMemory({ sessionId: LONG, lastN: 10, windowStart: WindowStart.WINDOW_START_WHOLE_TOOL_CALLS }),
   ListMessages: () => api.memory.listMessages({ sessionId: LONG }),
   GetMessage: () => api.memory.getMessage({ sessionId: LONG, messageId: "m1" }),
   UpdateMessage: () => api.memory.updateMessage({ sessionId: LONG, messageId: "m1", tokenCount: 1 }),
@@ -121,6 +124,23 @@ test.each([
   for (const { shape, keysExamined, docsExamined } of await explainer.plansOfFirstTransaction(operation)) {
     expect(keysExamined, shape).toBeLessThan(50);
     expect(docsExamined, shape).toBeLessThan(50);
+  }
+});
+
+test("where groups begin costs the same whatever the size of the memory, and of a group", async () => {
+  const sessionId = randomUUID();
+  const messages = Array.from({ length: 1_000 }, (_, index) => ({
+    groupId: index % 2 === 0 ? "all even ones" : `odd ${index % 8 === 1 ? "ones" : Math.floor(index / 8)}`,
+  }));
+  await api.memory.addMemory({ sessionId, messages });
+  const plans = await explainer.plansOf(() =>
+    api.memory.getMemory({ sessionId, lastN: 10, windowStart: WindowStart.WINDOW_START_WHOLE_TOOL_CALLS }),
+  );
+  expect(plans.filter(({ shape }) => shape.includes("groupId"))).not.toEqual([]);
+  for (const { shape, stages, keysExamined, docsExamined } of plans) {
+    expect(stages, shape).not.toContain("SORT");
+    expect(keysExamined, shape).toBeLessThan(150);
+    expect(docsExamined, shape).toBeLessThan(150);
   }
 });
 

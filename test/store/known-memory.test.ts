@@ -1,13 +1,19 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
+  bytesIn,
   compacted,
+  EVERYTHING,
   extended,
+  headsIn,
   type KnownMemory,
   newest,
   preceded,
+  type Run,
   reaches,
   sizeOf,
+  someGroups,
+  tokensIn,
   type Window,
 } from "../../src/store/known/memory.js";
 
@@ -56,20 +62,36 @@ const anySteps = fc.array(anyStep, { maxLength: 30, size: "max" });
 const anyLimit = fc.integer({ min: 1, max: 30 });
 const anyRoom = fc.oneof(fc.constant(Number.POSITIVE_INFINITY), fc.integer({ min: -10, max: 400 }), fc.nat(9_000));
 
+const anyTokens = fc.oneof(fc.constant(Number.POSITIVE_INFINITY), fc.integer({ min: -5, max: 120 }), fc.nat(2_000));
+
 /** Memories begin at the session's first message or somewhere behind it, where messages are that nobody has read. */
 const anyBeginning = fc.constantFrom(0, 3);
 
-const encodeTexts = (messages: readonly Message[]) => {
+const encodeTexts = (messages: readonly Message[]): Run => {
   let end = 0;
+  let tokens = 0;
   return {
     bytes: Buffer.from(messages.map(({ text }) => text).join("")),
     ends: messages.map(({ text }) => {
       end += text.length;
       return end;
     }),
+    tokenEnds: messages.map((message) => {
+      tokens += tokensOf(message);
+      return tokens;
+    }),
     sequences: messages.map(({ sequence }) => sequence),
+    roleTypes: messages.map(({ sequence }) => sequence % 6),
+    groupIds: someGroups(messages.map(groupOf)),
   };
 };
+
+/** As if they followed from nothing else: what is cut by tokens is to be another than what is cut by bytes. */
+const tokensOf = ({ sequence, text }: Message): number => (sequence * 7_919 + text.length) % 50;
+
+/** In some memories there is none for long. */
+const groupOf = ({ sequence }: Message): string | undefined =>
+  sequence % 20 < 5 ? `group ${Math.floor(sequence / 2)}` : undefined;
 
 const message = (sequence: number, length: number): Message => ({
   sequence,
@@ -95,42 +117,67 @@ function take({ memory, all }: Pair, step: Step): Pair {
 /** As it is begun anew when nothing of it could be kept. */
 const emptied = (memory: KnownMemory): KnownMemory => ({ ...memory, from: memory.to, runs: [] });
 
-const read = (memory: KnownMemory, window: Window): string => Buffer.concat(newest(memory, window).parts).toString();
+const read = (memory: KnownMemory, window: Window): string =>
+  Buffer.concat(newest(memory, window).slices.map(bytesIn)).toString();
 
 const count = ({ runs }: KnownMemory): number => runs.reduce((sum, { ends }) => sum + ends.length, 0);
 
-const everything = { after: 0, limit: Number.MAX_SAFE_INTEGER, room: Number.POSITIVE_INFINITY };
+/** What tells how many tokens there are takes room itself. */
+const tokenBytes = (tokens: number): number => String(tokens).length;
 
 /** The newest of these messages that have room. */
-function fitting(messages: readonly Message[], room: number): readonly Message[] {
-  let left = room;
-  const first = messages.findLastIndex(({ text }) => {
-    left -= text.length;
-    return left < 0;
+function fitting(messages: readonly Message[], room: number, tokens: number): readonly Message[] {
+  return newestWhere(messages, (some) => {
+    const sum = sumOf(some, tokensOf);
+    return sum <= tokens && sumOf(some, ({ text }) => text.length) + tokenBytes(sum) <= room;
   });
-  return messages.slice(first + 1);
 }
+
+function newestWhere(messages: readonly Message[], isFine: (some: readonly Message[]) => boolean): readonly Message[] {
+  let count = 0;
+  while (count < messages.length && isFine(messages.slice(messages.length - count - 1))) count++;
+  return messages.slice(messages.length - count);
+}
+
+const sumOf = (messages: readonly Message[], of: (message: Message) => number): number =>
+  messages.reduce((sum, message) => sum + of(message), 0);
 
 test("after any additions and cuts a window is exactly the newest messages behind a sequence, or is said not to be there", () => {
   fc.assert(
-    fc.property(anyBeginning, anySteps, fc.nat(60), anyLimit, anyRoom, (from, steps, after, limit, room) => {
-      const window = { after, limit, room };
-      let pair = begin(from);
-      for (const step of steps) {
-        pair = take(pair, step);
-        const { memory, all } = pair;
-        const behind = all.filter(({ sequence }) => sequence > after);
-        const wanted = behind.slice(-limit);
-        const expected = fitting(wanted, room);
-        const isCut = expected.length < wanted.length;
-        const kept = wanted.filter(({ sequence }) => sequence > memory.from);
-        const isThere = memory.from <= after || kept.length === limit || fitting(kept, room).length < kept.length;
-        expect(reaches(memory, window)).toBe(isThere);
-        if (!isThere) continue;
-        expect(read(memory, window)).toBe(expected.map(({ text }) => text).join(""));
-        expect(newest(memory, window)).toMatchObject({ count: expected.length, isCut });
-      }
-    }),
+    fc.property(
+      anyBeginning,
+      anySteps,
+      fc.nat(60),
+      anyLimit,
+      anyRoom,
+      anyTokens,
+      (from, steps, after, limit, room, tokens) => {
+        const window = { after, limit, room, tokens, tokenBytes };
+        let pair = begin(from);
+        for (const step of steps) {
+          pair = take(pair, step);
+          const { memory, all } = pair;
+          const behind = all.filter(({ sequence }) => sequence > after);
+          const wanted = behind.slice(-limit);
+          const expected = fitting(wanted, room, tokens);
+          const affordable = fitting(wanted, Number.POSITIVE_INFINITY, tokens);
+          const cutOf = expected.length < affordable.length ? "bytes" : "tokens";
+          const cut = expected.length < wanted.length ? cutOf : undefined;
+          const kept = wanted.filter(({ sequence }) => sequence > memory.from);
+          const isThere =
+            memory.from <= after || kept.length === limit || fitting(kept, room, tokens).length < kept.length;
+          expect(reaches(memory, window)).toBe(isThere);
+          if (!isThere) continue;
+          expect(read(memory, window)).toBe(expected.map(({ text }) => text).join(""));
+          const found = newest(memory, window);
+          expect({ count: found.count, cut: found.cut }).toEqual({ count: expected.length, cut });
+          expect(found.slices.reduce((sum, slice) => sum + tokensIn(slice), 0)).toBe(sumOf(expected, tokensOf));
+          expect(found.slices.flatMap(headsIn)).toEqual(
+            expected.map((message) => ({ roleType: message.sequence % 6, groupId: groupOf(message) })),
+          );
+        }
+      },
+    ),
     { numRuns: 1_000 },
   );
 });
@@ -146,7 +193,7 @@ test("a memory that is read backwards is the same as one that is read at once", 
         while (memory.from > 0) {
           const batch = all.slice(Math.max(0, memory.from - size), memory.from);
           memory = preceded(memory, { from: memory.from - batch.length, run: encodeTexts(batch) });
-          expect(read(memory, everything)).toBe(
+          expect(read(memory, EVERYTHING)).toBe(
             all
               .slice(memory.from)
               .map(({ text }) => text)
@@ -167,7 +214,7 @@ test("what is kept is all that came behind its beginning, which a cut moves no f
         pair = take(pair, step);
         const { memory, all } = pair;
         const expected = all.filter(({ sequence }) => sequence > memory.from);
-        expect(read(memory, everything)).toBe(expected.map(({ text }) => text).join(""));
+        expect(read(memory, EVERYTHING)).toBe(expected.map(({ text }) => text).join(""));
         expect(memory.runs.flatMap(({ sequences }) => sequences)).toEqual(expected.map(({ sequence }) => sequence));
       }
     }),
@@ -224,10 +271,10 @@ test("an addition or a cut leaves the memory that it is made of as it was, for w
       const seen = steps.map((step) => {
         const { memory } = pair;
         pair = take(pair, step);
-        return { memory, was: read(memory, everything), to: memory.to };
+        return { memory, was: read(memory, EVERYTHING), to: memory.to };
       });
       for (const { memory, was, to } of seen) {
-        expect(read(memory, everything)).toBe(was);
+        expect(read(memory, EVERYTHING)).toBe(was);
         expect(memory.to).toBe(to);
       }
     }),
@@ -237,7 +284,8 @@ test("an addition or a cut leaves the memory that it is made of as it was, for w
 test("what is kept holds on to no larger buffer than it needs", () => {
   // As an answer is written: into a buffer with room to spare, or one that others are in, too.
   const bytes = Buffer.alloc(1_000_000).subarray(7, 507);
-  const run = { bytes, ends: [100, 200, 300, 400, 500], sequences: [1, 2, 3, 4, 5] };
+  const one = [1, 2, 3, 4, 5];
+  const run = { bytes, ends: one.map((n) => 100 * n), tokenEnds: one, sequences: one, roleTypes: one, groupIds: [] };
   const memory = extended(begin(0).memory, { to: 5, run });
   const whole = compacted(memory, { messages: 5, bytes: 1_000_000 });
   expect(whole?.runs.map(({ bytes }) => [bytes.length, bytes.buffer.byteLength])).toEqual([[500, 500]]);

@@ -4,7 +4,7 @@ import { append } from "../../src/domain/append.js";
 import type { SessionState } from "../../src/domain/decision.js";
 import type { MessageRecord, SessionRecord } from "../../src/domain/records.js";
 import { encodeMessages } from "../../src/services/encode.js";
-import { type KnownMemory, newest, sizeOf } from "../../src/store/known/memory.js";
+import { EVERYTHING, type KnownMemory, newest, sizeOf } from "../../src/store/known/memory.js";
 import { createKnownSessions, type KnownSessions } from "../../src/store/known/sessions.js";
 import { RawDocument } from "../../src/store/raw.js";
 
@@ -54,9 +54,11 @@ function add(key: string, before: SessionRecord | undefined, ...lengths: number[
       metadata: undefined,
       tokenCount: 0,
       createTime: undefined,
+      groupId: undefined,
     })),
     repeatable: false,
     expectedLastSequence: undefined,
+    metadata: undefined,
   });
   return { session: session as SessionRecord, messages: inserted ?? [] };
 }
@@ -248,8 +250,7 @@ test("as many messages are kept as a reader has asked for", () => {
     all.push(...last.messages);
     known.learn(last.session, last.messages);
   };
-  const kept = (): number =>
-    newest(known.memory("s") as KnownMemory, { after: 0, limit: 1_000, room: Number.POSITIVE_INFINITY }).count;
+  const kept = (): number => newest(known.memory("s") as KnownMemory, EVERYTHING).count;
   for (let turn = 0; turn < 100; turn++) {
     grow();
     expect(kept()).toBeGreaterThanOrEqual(Math.min(WINDOW, all.length));

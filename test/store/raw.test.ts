@@ -68,6 +68,7 @@ const message = fc.record({
   addTime: time,
   updateTime: maybe(time),
   version: maybe(count),
+  groupId: maybe(id),
 }) satisfies fc.Arbitrary<MessageRecord>;
 
 const summary = fc.record({
@@ -153,8 +154,9 @@ test("a memory with its session and summary", () =>
     fc.asyncProperty(
       session,
       fc.array(message, { minLength: 1, maxLength: 10 }),
+      fc.nat(),
       fc.boolean(),
-      async (record, records, isCut) => {
+      async (record, records, tokens, isCut) => {
         const [sessions, messages] = [await stored("sessions", [record]), await stored("messages", records)];
         const found = sessions.decoded[0] as SessionRecord;
         const fields = sessions.documents[0]?.fields();
@@ -164,11 +166,13 @@ test("a memory with its session and summary", () =>
           summary: found.summary && toSummary(found.summary),
           session: toSession(found),
           truncated: isCut,
+          tokenCount: tokens,
         };
         const encoded = encodeGetMemory({
           session: fields,
           messages: [encodeMessages(messages.documents).bytes],
           rest: encodeRestOfMemory(fields),
+          tokens,
           isCut,
         });
         expect(sequenceOf(encoded.bytes)).toBe(sequenceOf(GetMemoryResponse.encode(expected).finish()));

@@ -43,6 +43,31 @@ export namespace SearchMode {
   export type SEARCH_MODE_HYBRID = typeof SearchMode.SEARCH_MODE_HYBRID;
 }
 
+/** WindowStart says where the messages of GetMemory may begin. */
+export const WindowStart = {
+  /** WINDOW_START_UNSPECIFIED - The same as WINDOW_START_ANY. */
+  WINDOW_START_UNSPECIFIED: 0,
+  /** WINDOW_START_ANY - Anywhere. */
+  WINDOW_START_ANY: 1,
+  /**
+   * WINDOW_START_WHOLE_TOOL_CALLS - Where no tool call is cut in two. Messages of role type TOOL or FUNCTION at the beginning are left out, for what they answer is not
+   * there. So is, wherever it lies, each message with a `group_id` of which an older live message is not returned, be it one that was left
+   * out for the same reason, or one that the summary covers.
+   */
+  WINDOW_START_WHOLE_TOOL_CALLS: 2,
+  /** WINDOW_START_USER - With a message of role type USER: all before the first one are left out, and all when there is none. */
+  WINDOW_START_USER: 3,
+} as const;
+
+export type WindowStart = typeof WindowStart[keyof typeof WindowStart];
+
+export namespace WindowStart {
+  export type WINDOW_START_UNSPECIFIED = typeof WindowStart.WINDOW_START_UNSPECIFIED;
+  export type WINDOW_START_ANY = typeof WindowStart.WINDOW_START_ANY;
+  export type WINDOW_START_WHOLE_TOOL_CALLS = typeof WindowStart.WINDOW_START_WHOLE_TOOL_CALLS;
+  export type WINDOW_START_USER = typeof WindowStart.WINDOW_START_USER;
+}
+
 /** NewMessage is a message to be added. */
 export interface NewMessage {
   /**
@@ -70,7 +95,15 @@ export interface NewMessage {
   /** Optional. The number of tokens, as the caller counts them. Negative is INVALID_ARGUMENT. */
   tokenCount: number;
   /** Optional. When the message was made. In the future is INVALID_ARGUMENT. Unset: now. Below a millisecond it is cut off. */
-  createTime: Timestamp | undefined;
+  createTime:
+    | Timestamp
+    | undefined;
+  /**
+   * Optional. What the message belongs to together with others of its session, such as a tool call with its results, or a turn. An id
+   * like the others, see Session; the others need not be next to it. Unset: nothing. GetMemory can leave out groups that are cut off, see
+   * WINDOW_START_WHOLE_TOOL_CALLS.
+   */
+  groupId?: string | undefined;
 }
 
 /** AddMemoryRequest is the request of AddMemory. */
@@ -98,6 +131,18 @@ export interface AddMemoryRequest {
   expectedLastSequence?:
     | number
     | undefined;
+  /**
+   * Optional. What to do to the session's metadata, as `metadata_mode` says: to that of the session as it is, deleted or not, or to
+   * `session_metadata` when this call creates it. As with UpdateSession, `update_time` and `etag` move, and a result that is beyond the
+   * limits of metadata is INVALID_ARGUMENT; nothing is added then. A call all of whose messages are there already applies nothing. One
+   * without messages, or without a single message id, cannot be told from its repetition, and is applied each time. Unset: the metadata
+   * stays as it is.
+   */
+  mergeSessionMetadata:
+    | { [key: string]: any }
+    | undefined;
+  /** Optional. How `merge_session_metadata` is applied. Default METADATA_MODE_MERGE. */
+  metadataMode: MetadataMode;
   /** Optional. When the session is to expire, see Session. Used only when this call creates the session. Unset: as for CreateSession. */
   expiry:
     | //
@@ -151,6 +196,17 @@ export interface GetMemoryRequest {
    * clients take unless they are told otherwise. Negative is INVALID_ARGUMENT.
    */
   maxBytes: number;
+  /**
+   * Optional. How many tokens the summary and the messages may have together, see GetMemory for how they are counted. Of the messages that
+   * `last_n` asks for the newest come that fit beside the summary, without a gap. The summary always comes: when it alone has more, no
+   * message does. 0: any number. Negative is INVALID_ARGUMENT.
+   */
+  maxTokens: number;
+  /**
+   * Optional. Where what is returned may begin. Of the messages that are left by `last_n`, `max_bytes` and `max_tokens`, those are left
+   * out that it does not allow; none is added in their place. Default WINDOW_START_ANY.
+   */
+  windowStart: WindowStart;
 }
 
 /** GetMemoryResponse is the response of GetMemory. */
@@ -165,8 +221,16 @@ export interface GetMemoryResponse {
   session:
     | Session
     | undefined;
-  /** Output only. Whether messages that were asked for are left out, the oldest of them, because they do not fit into `max_bytes`. */
+  /**
+   * Output only. Whether messages that were asked for are left out, the oldest of them, because they do not fit into `max_bytes`. What
+   * `max_tokens` or `window_start` leaves out was not asked for.
+   */
   truncated: boolean;
+  /**
+   * Output only. How many tokens the summary and the messages have together that are returned here. See GetMemory for how they are
+   * counted. At most 2^53 - 1.
+   */
+  tokenCount: number;
 }
 
 /** ListMessagesRequest is the request of ListMessages. */
@@ -393,6 +457,7 @@ function createBaseNewMessage(): NewMessage {
     metadata: undefined,
     tokenCount: 0,
     createTime: undefined,
+    groupId: undefined,
   };
 }
 
@@ -424,6 +489,9 @@ export const NewMessage: MessageFns<NewMessage> = {
     }
     if (message.createTime !== undefined) {
       Timestamp.encode(message.createTime, writer.uint32(74).fork()).join();
+    }
+    if (message.groupId !== undefined) {
+      writer.uint32(82).string(message.groupId);
     }
     return writer;
   },
@@ -513,6 +581,14 @@ export const NewMessage: MessageFns<NewMessage> = {
             message.createTime = Timestamp.decode(reader, reader.uint32());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.groupId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -541,6 +617,7 @@ export const NewMessage: MessageFns<NewMessage> = {
     message.createTime = (object.createTime !== undefined && object.createTime !== null)
       ? Timestamp.fromPartial(object.createTime)
       : undefined;
+    message.groupId = object.groupId ?? undefined;
     return message;
   },
 };
@@ -552,6 +629,8 @@ function createBaseAddMemoryRequest(): AddMemoryRequest {
     userId: undefined,
     sessionMetadata: undefined,
     expectedLastSequence: undefined,
+    mergeSessionMetadata: undefined,
+    metadataMode: 0,
     expiry: undefined,
   };
 }
@@ -572,6 +651,12 @@ export const AddMemoryRequest: MessageFns<AddMemoryRequest> = {
     }
     if (message.expectedLastSequence !== undefined) {
       writer.uint32(40).int64(message.expectedLastSequence);
+    }
+    if (message.mergeSessionMetadata !== undefined) {
+      Struct.encode(Struct.wrap(message.mergeSessionMetadata), writer.uint32(50).fork()).join();
+    }
+    if (message.metadataMode !== 0) {
+      writer.uint32(56).int32(message.metadataMode);
     }
     switch (message.expiry?.$case) {
       case "expireTime":
@@ -637,6 +722,22 @@ export const AddMemoryRequest: MessageFns<AddMemoryRequest> = {
             message.expectedLastSequence = longToNumber(reader.int64());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.mergeSessionMetadata = Struct.unwrap(Struct.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.metadataMode = reader.int32() as any;
+            continue;
+          }
           case 8: {
             if (tag !== 66) {
               break;
@@ -675,6 +776,8 @@ export const AddMemoryRequest: MessageFns<AddMemoryRequest> = {
     message.userId = object.userId ?? undefined;
     message.sessionMetadata = object.sessionMetadata ?? undefined;
     message.expectedLastSequence = object.expectedLastSequence ?? undefined;
+    message.mergeSessionMetadata = object.mergeSessionMetadata ?? undefined;
+    message.metadataMode = object.metadataMode ?? 0;
     switch (object.expiry?.$case) {
       case "expireTime": {
         if (object.expiry?.value !== undefined && object.expiry?.value !== null) {
@@ -854,7 +957,7 @@ export const AddMemoryResponse: MessageFns<AddMemoryResponse> = {
 };
 
 function createBaseGetMemoryRequest(): GetMemoryRequest {
-  return { sessionId: "", lastN: 0, maxBytes: 0 };
+  return { sessionId: "", lastN: 0, maxBytes: 0, maxTokens: 0, windowStart: 0 };
 }
 
 export const GetMemoryRequest: MessageFns<GetMemoryRequest> = {
@@ -867,6 +970,12 @@ export const GetMemoryRequest: MessageFns<GetMemoryRequest> = {
     }
     if (message.maxBytes !== 0) {
       writer.uint32(24).int32(message.maxBytes);
+    }
+    if (message.maxTokens !== 0) {
+      writer.uint32(32).int32(message.maxTokens);
+    }
+    if (message.windowStart !== 0) {
+      writer.uint32(40).int32(message.windowStart);
     }
     return writer;
   },
@@ -908,6 +1017,22 @@ export const GetMemoryRequest: MessageFns<GetMemoryRequest> = {
             message.maxBytes = reader.int32();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.maxTokens = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.windowStart = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -928,12 +1053,14 @@ export const GetMemoryRequest: MessageFns<GetMemoryRequest> = {
     message.sessionId = object.sessionId ?? "";
     message.lastN = object.lastN ?? 0;
     message.maxBytes = object.maxBytes ?? 0;
+    message.maxTokens = object.maxTokens ?? 0;
+    message.windowStart = object.windowStart ?? 0;
     return message;
   },
 };
 
 function createBaseGetMemoryResponse(): GetMemoryResponse {
-  return { messages: [], summary: undefined, session: undefined, truncated: false };
+  return { messages: [], summary: undefined, session: undefined, truncated: false, tokenCount: 0 };
 }
 
 export const GetMemoryResponse: MessageFns<GetMemoryResponse> = {
@@ -949,6 +1076,9 @@ export const GetMemoryResponse: MessageFns<GetMemoryResponse> = {
     }
     if (message.truncated !== false) {
       writer.uint32(32).bool(message.truncated);
+    }
+    if (message.tokenCount !== 0) {
+      writer.uint32(40).int64(message.tokenCount);
     }
     return writer;
   },
@@ -998,6 +1128,14 @@ export const GetMemoryResponse: MessageFns<GetMemoryResponse> = {
             message.truncated = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.tokenCount = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1023,6 +1161,7 @@ export const GetMemoryResponse: MessageFns<GetMemoryResponse> = {
       ? Session.fromPartial(object.session)
       : undefined;
     message.truncated = object.truncated ?? false;
+    message.tokenCount = object.tokenCount ?? 0;
     return message;
   },
 };
@@ -2311,12 +2450,21 @@ export const MemoryServiceService = {
    * of the database's members and journaled.
    *
    * Retrying a call with the same message ids changes nothing and answers the same. An id that is there with another
-   * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
+   * role, content, payload, metadata, token count, create_time or group is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
    * is enough to make the whole call safe to retry; without any, a retry adds the messages again. Ids are remembered as long
    * as their messages are in the session's memory, deleted ones until they are erased: after the memory was cleared, deleted
    * or purged, the same call adds again. What UpdateMessage has changed is not compared.
    *
-   * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH).
+   * A caller may send the whole transcript each time: a call that begins with messages that are there already and goes on with new
+   * ones adds the new ones, and answers for all. Those that are there must be the same and in the same order: each comes later in the
+   * memory than the one before it, whatever else lies between them. A new one before one that is there, or another order, is
+   * ALREADY_EXISTS (MESSAGE_ID_CONFLICT). Messages without an id are known again by the first id of their call and by their place in it, so
+   * in a transcript that grew by several calls each message needs an id of its own.
+   *
+   * `merge_session_metadata` changes the session's metadata together with what is added: both are there, or neither is. A call that adds
+   * nothing because all its messages are there already does not apply it again.
+   *
+   * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH), unless all messages are there already.
    */
   addMemory: {
     path: "/sessions.v1.MemoryService/AddMemory" as const,
@@ -2332,6 +2480,11 @@ export const MemoryServiceService = {
    * an empty memory, and nothing is set. With its messages the answer is never larger than `max_bytes`, by default the 4 MiB that
    * gRPC clients take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set; ListMessages streams
    * the others. The session and the summary always come.
+   *
+   * `max_tokens` takes no more of the messages than a model may be given, and `window_start` has them begin where a model takes them. A
+   * message counts as many tokens as its `token_count` says, or, where that is 0, a quarter of the bytes of its content as UTF-8 and of
+   * its payload, rounded up; the payload only where it is text, its `payload_type` text/…, application/json or …+json. The summary counts
+   * by the same rule.
    */
   getMemory: {
     path: "/sessions.v1.MemoryService/GetMemory" as const,
@@ -2468,12 +2621,21 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    * of the database's members and journaled.
    *
    * Retrying a call with the same message ids changes nothing and answers the same. An id that is there with another
-   * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
+   * role, content, payload, metadata, token count, create_time or group is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
    * is enough to make the whole call safe to retry; without any, a retry adds the messages again. Ids are remembered as long
    * as their messages are in the session's memory, deleted ones until they are erased: after the memory was cleared, deleted
    * or purged, the same call adds again. What UpdateMessage has changed is not compared.
    *
-   * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH).
+   * A caller may send the whole transcript each time: a call that begins with messages that are there already and goes on with new
+   * ones adds the new ones, and answers for all. Those that are there must be the same and in the same order: each comes later in the
+   * memory than the one before it, whatever else lies between them. A new one before one that is there, or another order, is
+   * ALREADY_EXISTS (MESSAGE_ID_CONFLICT). Messages without an id are known again by the first id of their call and by their place in it, so
+   * in a transcript that grew by several calls each message needs an id of its own.
+   *
+   * `merge_session_metadata` changes the session's metadata together with what is added: both are there, or neither is. A call that adds
+   * nothing because all its messages are there already does not apply it again.
+   *
+   * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH), unless all messages are there already.
    */
   addMemory: handleUnaryCall<AddMemoryRequest, AddMemoryResponse>;
   /**
@@ -2481,6 +2643,11 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    * an empty memory, and nothing is set. With its messages the answer is never larger than `max_bytes`, by default the 4 MiB that
    * gRPC clients take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set; ListMessages streams
    * the others. The session and the summary always come.
+   *
+   * `max_tokens` takes no more of the messages than a model may be given, and `window_start` has them begin where a model takes them. A
+   * message counts as many tokens as its `token_count` says, or, where that is 0, a quarter of the bytes of its content as UTF-8 and of
+   * its payload, rounded up; the payload only where it is text, its `payload_type` text/…, application/json or …+json. The summary counts
+   * by the same rule.
    */
   getMemory: handleUnaryCall<GetMemoryRequest, GetMemoryResponse>;
   /**
@@ -2549,12 +2716,21 @@ export interface MemoryServiceClient extends Client {
    * of the database's members and journaled.
    *
    * Retrying a call with the same message ids changes nothing and answers the same. An id that is there with another
-   * role, content, payload, metadata, token count or create_time is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
+   * role, content, payload, metadata, token count, create_time or group is ALREADY_EXISTS (MESSAGE_ID_CONFLICT). One id in a call
    * is enough to make the whole call safe to retry; without any, a retry adds the messages again. Ids are remembered as long
    * as their messages are in the session's memory, deleted ones until they are erased: after the memory was cleared, deleted
    * or purged, the same call adds again. What UpdateMessage has changed is not compared.
    *
-   * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH).
+   * A caller may send the whole transcript each time: a call that begins with messages that are there already and goes on with new
+   * ones adds the new ones, and answers for all. Those that are there must be the same and in the same order: each comes later in the
+   * memory than the one before it, whatever else lies between them. A new one before one that is there, or another order, is
+   * ALREADY_EXISTS (MESSAGE_ID_CONFLICT). Messages without an id are known again by the first id of their call and by their place in it, so
+   * in a transcript that grew by several calls each message needs an id of its own.
+   *
+   * `merge_session_metadata` changes the session's metadata together with what is added: both are there, or neither is. A call that adds
+   * nothing because all its messages are there already does not apply it again.
+   *
+   * `expected_last_sequence` that is not the session's last one is ABORTED (SEQUENCE_MISMATCH), unless all messages are there already.
    */
   addMemory(
     request: AddMemoryRequest,
@@ -2576,6 +2752,11 @@ export interface MemoryServiceClient extends Client {
    * an empty memory, and nothing is set. With its messages the answer is never larger than `max_bytes`, by default the 4 MiB that
    * gRPC clients take unless they are told otherwise: of more messages the newest come that fit, and `truncated` is set; ListMessages streams
    * the others. The session and the summary always come.
+   *
+   * `max_tokens` takes no more of the messages than a model may be given, and `window_start` has them begin where a model takes them. A
+   * message counts as many tokens as its `token_count` says, or, where that is 0, a quarter of the bytes of its content as UTF-8 and of
+   * its payload, rounded up; the payload only where it is text, its `payload_type` text/…, application/json or …+json. The summary counts
+   * by the same rule.
    */
   getMemory(
     request: GetMemoryRequest,

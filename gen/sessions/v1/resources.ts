@@ -61,7 +61,7 @@ export namespace MetadataMode {
 /**
  * Session is one conversation: an id of the caller's choosing, an optional user, metadata and an ordered memory.
  *
- * Ids (`session_id`, `user_id`, `message_id`) are any non-blank UTF-8 text of at most 256 code points without control
+ * Ids (`session_id`, `user_id`, `message_id`, `group_id`) are any non-blank UTF-8 text of at most 256 code points without control
  * characters. They are compared byte for byte: nothing is trimmed, folded or normalized.
  *
  * Metadata is any JSON object of at most 64 KiB as compact JSON and 32 levels deep, the object itself being the first.
@@ -200,6 +200,8 @@ export interface Message {
    * UpdateMessage, it makes the update fail when the message has changed since.
    */
   etag: string;
+  /** Output only. What the message belongs to together with others of its session, as the caller said. Unset: nothing. */
+  groupId?: string | undefined;
 }
 
 /** Summary condenses a session's memory up to one of its messages. */
@@ -641,6 +643,7 @@ function createBaseMessage(): Message {
     createTime: undefined,
     updateTime: undefined,
     etag: "",
+    groupId: undefined,
   };
 }
 
@@ -684,6 +687,9 @@ export const Message: MessageFns<Message> = {
     }
     if (message.etag !== "") {
       writer.uint32(106).string(message.etag);
+    }
+    if (message.groupId !== undefined) {
+      writer.uint32(114).string(message.groupId);
     }
     return writer;
   },
@@ -805,6 +811,14 @@ export const Message: MessageFns<Message> = {
             message.etag = reader.string();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.groupId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -839,6 +853,7 @@ export const Message: MessageFns<Message> = {
       ? Timestamp.fromPartial(object.updateTime)
       : undefined;
     message.etag = object.etag ?? "";
+    message.groupId = object.groupId ?? undefined;
     return message;
   },
 };

@@ -1,4 +1,5 @@
 import type { MessageRecord } from "../../domain/records.js";
+import type { Head } from "../../domain/window.js";
 import type { RawDocument } from "../raw.js";
 
 /**
@@ -23,14 +24,38 @@ export interface Run {
   readonly bytes: Buffer;
   /** Where in the bytes each message ends. */
   readonly ends: readonly number[];
+  /** How many tokens all messages up to and with each have together. */
+  readonly tokenEnds: readonly number[];
   readonly sequences: readonly number[];
+  readonly roleTypes: readonly number[];
+  /** Empty when none of them is in a group. */
+  readonly groupIds: readonly (string | undefined)[];
 }
 
-/** What a reader asks for: the newest so many messages of those behind a sequence, as far as there is room for their bytes. */
+/** What a reader asks for: the newest so many messages of those behind a sequence, as far as there is room for their bytes and tokens. */
 export interface Window {
   readonly after: number;
   readonly limit: number;
   readonly room: number;
+  readonly tokens: number;
+  /** How much of the room it takes to tell how many tokens they have. */
+  readonly tokenBytes: (tokens: number) => number;
+}
+
+/** A window of all messages. */
+export const EVERYTHING: Window = {
+  after: 0,
+  limit: Number.POSITIVE_INFINITY,
+  room: Number.POSITIVE_INFINITY,
+  tokens: Number.POSITIVE_INFINITY,
+  tokenBytes: () => 0,
+};
+
+/** Some messages of a run, one after the other. */
+export interface Slice {
+  readonly run: Run;
+  readonly start: number;
+  readonly end: number;
 }
 
 /** Turns messages into the bytes of an answer that has nothing else in it. */
@@ -49,63 +74,69 @@ export function preceded(memory: KnownMemory, { from, run }: { from: number; run
 /** Whether all that a reader asks for is there, as far as it is not newer. */
 export function reaches(memory: KnownMemory, window: Window): boolean {
   if (memory.from <= window.after) return true;
-  const { count, isCut } = newest(memory, window);
-  return isCut || count === window.limit;
+  const { count, cut } = newest(memory, window);
+  return cut !== undefined || count === window.limit;
 }
 
 export interface Newest {
-  readonly parts: readonly Buffer[];
+  readonly slices: readonly Slice[];
   readonly count: number;
-  /** Whether there was no room for the next one. */
-  readonly isCut: boolean;
+  /** What there was not enough of for the next one: of bytes only where there were tokens enough. */
+  readonly cut: "bytes" | "tokens" | undefined;
 }
 
-/** The messages of a window, as far as they are there, as parts of an answer. */
-export function newest({ runs }: KnownMemory, { after, limit, room }: Window): Newest {
-  const parts: Buffer[] = [];
+/** The messages of a window, as far as they are there. */
+export function newest({ runs }: KnownMemory, { after, limit, room, tokens, tokenBytes }: Window): Newest {
+  const slices: Slice[] = [];
   let count = 0;
-  let left = room;
-  let isCut = false;
-  for (let index = runs.length - 1; index >= 0 && count < limit && !isCut; index--) {
+  let bytes = 0;
+  let spent = 0;
+  let cut: Newest["cut"];
+  for (let index = runs.length - 1; index >= 0 && count < limit && !cut; index--) {
     const run = runs[index] as Run;
     const { length } = run.sequences;
-    const behind = firstBehind(run.sequences, after);
+    const behind = firstWhere(0, length, (at) => (run.sequences[at] as number) > after);
     const wanted = Math.max(behind, length - (limit - count));
-    const start = firstFitting(run, wanted, left);
-    isCut = start > wanted;
+    const spentFrom = (at: number): number => spent + tokensIn({ run, start: at, end: length });
+    const affordable = firstWhere(wanted, length, (at) => spentFrom(at) <= tokens);
+    const hasRoom = (at: number): boolean =>
+      bytes + run.bytes.length - startOf(run, at) + tokenBytes(spentFrom(at)) <= room;
+    const start = firstWhere(affordable, length, hasRoom);
+    if (start > wanted) cut = start > affordable ? "bytes" : "tokens";
     if (start < length) {
-      const part = run.bytes.subarray(startOf(run, start));
-      parts.push(part);
-      left -= part.length;
+      slices.push({ run, start, end: length });
+      bytes += run.bytes.length - startOf(run, start);
+      spent = spentFrom(start);
     }
     count += length - start;
     if (behind > 0) break;
   }
-  return { parts: parts.reverse(), count, isCut };
+  return { slices: slices.reverse(), count, cut };
 }
 
 /** Where in the bytes a message begins. */
 const startOf = ({ ends }: Run, index: number): number => (index > 0 ? (ends[index - 1] as number) : 0);
 
-/** The index of the first message from which on all have room. */
-function firstFitting(run: Run, from: number, room: number): number {
-  const fits = (index: number): boolean => run.bytes.length - startOf(run, index) <= room;
-  if (from === run.ends.length || fits(from)) return from;
-  let [low, high] = [from + 1, run.ends.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (fits(middle)) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+/** Messages as a part of an answer. */
+export const bytesIn = ({ run, start, end }: Slice): Buffer =>
+  run.bytes.subarray(startOf(run, start), startOf(run, end));
+
+export function tokensIn({ run: { tokenEnds }, start, end }: Slice): number {
+  return (tokenEnds[end - 1] ?? 0) - (tokenEnds[start - 1] ?? 0);
 }
 
-/** The index of the first sequence behind another; they are in order. */
-function firstBehind(sequences: readonly number[], after: number): number {
-  let [low, high] = [0, sequences.length];
+export function headsIn({ run, start, end }: Slice): Head[] {
+  return run.roleTypes.slice(start, end).map((roleType, index) => ({ roleType, groupId: run.groupIds[start + index] }));
+}
+
+/** The first place from which on something holds, if not the end. */
+function firstWhere(start: number, end: number, holds: (index: number) => boolean): number {
+  // Most windows are in need of nothing.
+  if (start === end || holds(start)) return start;
+  let [low, high] = [start + 1, end];
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((sequences[middle] as number) > after) high = middle;
+    if (holds(middle)) high = middle;
     else low = middle + 1;
   }
   return low;
@@ -114,15 +145,20 @@ function firstBehind(sequences: readonly number[], after: number): number {
 /** About what it takes in memory. */
 export function sizeOf({ runs }: KnownMemory): number {
   return runs.reduce(
-    (sum, { bytes, ends }) => sum + RUN_BYTES + bytes.length + MESSAGE_BYTES * ends.length,
+    (sum, run) => sum + RUN_BYTES + run.bytes.length + MESSAGE_BYTES * run.ends.length + groupBytes(run.groupIds),
     MEMORY_BYTES,
   );
 }
 
 /** The objects around what is kept, as they were measured. */
 const MEMORY_BYTES = 1_000;
-const RUN_BYTES = 400;
-const MESSAGE_BYTES = 16;
+const RUN_BYTES = 500;
+const MESSAGE_BYTES = 32;
+const GROUP_BYTES = 32;
+
+function groupBytes(groupIds: Run["groupIds"]): number {
+  return groupIds.reduce((sum, groupId) => sum + (groupId === undefined ? 0 : GROUP_BYTES + groupId.length), 0);
+}
 
 /** More runs than this are made into one: each has objects of its own. */
 const MAX_RUNS = 16;
@@ -141,25 +177,44 @@ export function compacted(memory: KnownMemory, limits: { messages: number; bytes
   }
 
   const sequences = runs.flatMap((run) => run.sequences);
-  const lengths = runs.flatMap(({ ends }) => ends.map((end, index) => end - (ends[index - 1] ?? 0)));
+  const lengths = runs.flatMap(({ ends }) => differences(ends));
+  const groupIds = runs.flatMap(groupsIn);
   let first = Math.max(0, messages - limits.messages);
   const room = (isTooLarge ? limits.bytes / 2 : limits.bytes) - MEMORY_BYTES - RUN_BYTES;
   let bytes = 0;
   for (let index = messages - 1; index >= first; index--) {
-    bytes += (lengths[index] as number) + MESSAGE_BYTES;
+    bytes += (lengths[index] as number) + MESSAGE_BYTES + groupBytes(groupIds.slice(index, index + 1));
     if (bytes > room) first = index + 1;
   }
   if (first === messages) return undefined;
 
   const from = first === 0 ? memory.from : (sequences[first - 1] as number);
-  const { parts } = newest(memory, { after: from, limit: messages, room: Number.POSITIVE_INFINITY });
-  let end = 0;
-  const ends = lengths.slice(first).map((length) => {
-    end += length;
-    return end;
-  });
-  return { ...memory, from, runs: [{ bytes: copied(parts), ends, sequences: sequences.slice(first) }] };
+  const run: Run = {
+    bytes: copied(newest(memory, { ...EVERYTHING, after: from }).slices.map(bytesIn)),
+    ends: sums(lengths.slice(first)),
+    tokenEnds: sums(runs.flatMap(({ tokenEnds }) => differences(tokenEnds)).slice(first)),
+    sequences: sequences.slice(first),
+    roleTypes: runs.flatMap(({ roleTypes }) => roleTypes).slice(first),
+    groupIds: someGroups(groupIds.slice(first)),
+  };
+  return { ...memory, from, runs: [run] };
 }
+
+const sums = (numbers: readonly number[]): number[] => {
+  let sum = 0;
+  return numbers.map((number) => {
+    sum += number;
+    return sum;
+  });
+};
+
+const differences = (ends: readonly number[]): number[] => ends.map((end, index) => end - (ends[index - 1] ?? 0));
+
+const groupsIn = ({ sequences, groupIds }: Run): (string | undefined)[] => sequences.map((_, index) => groupIds[index]);
+
+/** The groups of messages as a run has them. */
+export const someGroups = (groupIds: readonly (string | undefined)[]): Run["groupIds"] =>
+  groupIds.every((groupId) => groupId === undefined) ? [] : groupIds;
 
 /** Whether the bytes hold on to hardly more than themselves: small ones are a part of what others are in, too. */
 const isCompact = ({ bytes }: Run): boolean => bytes.buffer.byteLength <= 1.25 * bytes.length + MESSAGE_BYTES;

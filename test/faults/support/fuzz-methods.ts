@@ -43,8 +43,8 @@ const KINDS: Readonly<Record<string, Kinds & { weight?: number }>> = {
   purgeSession: { ids: [1], weight: 0.3 },
   forkSession: { ids: [1], optionalIds: [3], structs: [5], weight: 0.3 },
   listSessions: { counts: [1, 3], cursors: [2], optionalIds: [4], structs: [5], times: [6, 7, 11, 12], enums: [8] },
-  addMemory: { ids: [1], optionalIds: [3], structs: [4], counts64: [5], weight: 2 },
-  getMemory: { ids: [1], counts: [2, 3] },
+  addMemory: { ids: [1], optionalIds: [3], structs: [4, 6], counts64: [5], enums: [7], weight: 2 },
+  getMemory: { ids: [1], counts: [2, 3, 4], enums: [5] },
   listMessages: { ids: [1], counts: [2, 4], cursors: [3] },
   getMessage: { ids: [1, 2] },
   updateMessage: { ids: [1, 2], structs: [3], enums: [4], counts: [5], texts: [8], etags: [9] },
@@ -68,7 +68,7 @@ const KINDS: Readonly<Record<string, Kinds & { weight?: number }>> = {
 
 /** A NewMessage within an AddMemoryRequest. */
 export const NEW_MESSAGE: Kinds = {
-  optionalIds: [1],
+  optionalIds: [1, 10],
   texts: [2, 6],
   enums: [3],
   structs: [7],

@@ -104,13 +104,16 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
           metadata,
           tokenCount: 7,
           createTime: random.chance(0.5) ? { seconds: random.below(1_700_000_000), nanos: 5 } : undefined,
+          groupId: random.chance(0.5) ? `g${random.below(3)}` : undefined,
         })),
         userId: random.chance(0.3) ? userId : undefined,
         sessionMetadata: metadata,
         expectedLastSequence: random.chance(0.2) ? random.below(20) : undefined,
+        mergeSessionMetadata: random.chance(0.3) ? metadata : undefined,
+        metadataMode,
       };
     case "getMemory":
-      return { sessionId, lastN: random.below(5) };
+      return { sessionId, lastN: random.below(5), maxTokens: random.below(20), windowStart: random.below(4) };
     case "listMessages":
       return { sessionId, limit, cursor, chunkSize: 1 + random.below(9), descending: random.chance(0.5) };
     case "updateMessage":
