@@ -98,6 +98,12 @@ test("show", async () => {
 
   const count = async (...args: string[]) => JSON.parse((await sessions("show", "shown", "--json", ...args)).stdout);
   expect((await count()).messages).toHaveLength(50);
+  // The summary has 4 tokens, the others 2 each.
+  expect((await count("--max-tokens", "11")).messages).toHaveLength(3);
+  expect((await count("--last", "2", "--max-tokens", "11")).messages).toHaveLength(2);
+  expect((await count("--window-start", "user", "--last", "3")).messages).toHaveLength(3);
+  expect((await count("--window-start", "whole-tool-calls", "--last", "3")).messages).toHaveLength(3);
+  expect(await sessions("show", "shown", "--window-start", "middle")).toMatchObject({ code: 2, stdout: "" });
   const all = await count("--all");
   expect(all).toMatchObject({ session_id: "shown", metadata: { a: 1 }, summary: { recent_message_id: "m2" } });
   expect(all.messages).toHaveLength(120);

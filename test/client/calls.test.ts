@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { JsonObject, ListSessionsRequest, RoleType } from "../../src/client/index.js";
+import type { GetMemoryRequest, JsonObject, ListSessionsRequest, RoleType } from "../../src/client/index.js";
 import { startService, type TestService } from "../support/service.js";
 import { clientTo, collect, failure } from "./support.js";
 
@@ -76,6 +76,38 @@ test("a memory is forked, as a whole and in part, for the same user, another one
   const nobodys = await client.forkSession({ sessionId: "forked", userId: null });
   expect(nobodys.userId).toBeUndefined();
   expect((await client.getSession({ sessionId: "forked" })).forkedFrom).toBeUndefined();
+});
+
+test("a window of a memory, and state that is changed with what is added", async () => {
+  const client = connect();
+  const sessionId = "windowed";
+  const messages = [
+    { messageId: "u1", roleType: "user", tokenCount: 1 },
+    { messageId: "a1", roleType: "assistant", tokenCount: 2, groupId: "call" },
+    { messageId: "t1", roleType: "tool", tokenCount: 3, groupId: "call" },
+    { messageId: "a2", roleType: "assistant", tokenCount: 4 },
+  ] as const;
+  await client.addMemory({ sessionId, messages: messages.slice(0, 3), sessionMetadata: { a: { b: 1 } } });
+  const grown = await client.addMemory({
+    sessionId,
+    messages,
+    mergeSessionMetadata: { a: { b: null }, c: 3 },
+    metadataMode: "merge-patch",
+  });
+  expect(grown.messages.map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4]);
+
+  const whole = await client.getMemory({ sessionId });
+  expect(whole).toMatchObject({ tokenCount: 10, session: { metadata: { a: {}, c: 3 }, messageCount: 4 } });
+  expect(whole.messages.map(({ groupId }) => groupId)).toEqual([undefined, "call", "call", undefined]);
+  const window = async (request: Omit<GetMemoryRequest, "sessionId">) => {
+    const memory = await client.getMemory({ sessionId, ...request });
+    return { ids: memory.messages.map(({ messageId }) => messageId), tokenCount: memory.tokenCount };
+  };
+  expect(await window({ maxTokens: 8 })).toEqual({ ids: ["t1", "a2"], tokenCount: 7 });
+  expect(await window({ maxTokens: 8, windowStart: "any" })).toEqual({ ids: ["t1", "a2"], tokenCount: 7 });
+  expect(await window({ maxTokens: 8, windowStart: "whole-tool-calls" })).toEqual({ ids: ["a2"], tokenCount: 4 });
+  expect(await window({ windowStart: "user" })).toMatchObject({ ids: { length: 4 } });
+  await expect(window({ windowStart: "middle" as "any" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
 });
 
 test("messages come back as they went in", async () => {

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { MemoryServiceService } from "../../gen/sessions/v1/memory_service.js";
+import { MemoryServiceService, WindowStart } from "../../gen/sessions/v1/memory_service.js";
 import { PurgeServiceService } from "../../gen/sessions/v1/purge_service.js";
 import { SessionServiceService } from "../../gen/sessions/v1/session_service.js";
 import { UserServiceService } from "../../gen/sessions/v1/user_service.js";
@@ -17,6 +17,8 @@ beforeAll(async () => {
   pair = await startPair({ retentionMs: 3_600_000, memoryWindow: 4 });
 });
 afterAll(() => pair.stop());
+
+const { WINDOW_START_USER, WINDOW_START_WHOLE_TOOL_CALLS } = WindowStart;
 
 /** What readers ask for: what follows the summary, less than there is, as much, and more. */
 const LAST_NS = [0, 1, 3, 8, 1000];
@@ -383,9 +385,13 @@ describe("what is known is not read again", () => {
   };
 
   /** What a GetMemory reads: of each collection, how many documents in each query. */
-  async function cost(sessionId: string, lastN: number): Promise<{ sessions: number[]; messages: number[] }> {
+  async function cost(
+    sessionId: string,
+    lastN: number,
+    more = {},
+  ): Promise<{ sessions: number[]; messages: number[] }> {
     const before = one.reads.length;
-    await one.memory.getMemory({ sessionId, lastN });
+    await one.memory.getMemory({ sessionId, lastN, ...more });
     const reads = one.reads.slice(before);
     expect(reads.filter(({ command }) => command !== "find")).toEqual([]);
     const of = (name: string) =>
@@ -400,6 +406,22 @@ describe("what is known is not read again", () => {
     for (const lastN of [50, 1, 0, 49]) expect(await cost(sessionId, lastN)).toEqual(COSTS_NO_MESSAGES);
     expect(await cost(sessionId, 1000)).toEqual({ sessions: [1], messages: [120] });
     for (const lastN of [1000, 120, 50]) expect(await cost(sessionId, lastN)).toEqual(COSTS_NO_MESSAGES);
+  });
+
+  test("tokens and beginnings of what is known cost nothing more, but for groups that may be older than that", async () => {
+    const sessionId = await newSession(other, 120);
+    await cost(sessionId, 50);
+    for (const windowStart of [WINDOW_START_USER, WINDOW_START_WHOLE_TOOL_CALLS]) {
+      expect(await cost(sessionId, 50, { windowStart, maxTokens: 20 })).toEqual(COSTS_NO_MESSAGES);
+    }
+    await other.memory.addMemory({ sessionId, messages: [{ groupId: "g" }, { groupId: "g" }] });
+    await cost(sessionId, 50);
+    const windowStart = WINDOW_START_WHOLE_TOOL_CALLS;
+    expect(await cost(sessionId, 50, { windowStart })).toEqual({ sessions: [1, 1], messages: [0] });
+    // An older message of the group is known.
+    expect(await cost(sessionId, 1, { windowStart })).toEqual(COSTS_NO_MESSAGES);
+    await cost(sessionId, 1000);
+    expect(await cost(sessionId, 50, { windowStart })).toEqual(COSTS_NO_MESSAGES);
   });
 
   test("of a memory that has grown only what is new is read", async () => {

@@ -83,6 +83,46 @@ describe("adding memory at once through two services", () => {
   });
 });
 
+describe("transcripts at once through two services", () => {
+  test("each message is there once, in its order, whoever comes first, and the metadata of none that added is lost", async () => {
+    await forEach(6, 2, async (round) => {
+      const sessionId = `transcript-${round}`;
+      const messages = numbered(20);
+      const answers = await atOnce(20, (call) =>
+        pair.at(call).memory.addMemory({
+          sessionId,
+          messages: messages.slice(0, call + 1),
+          mergeSessionMetadata: { [`up to ${call}`]: true, last: call },
+        }),
+      );
+      const stored = await messagesOf(pair.one, sessionId);
+      expect(stored.map(({ messageId }) => messageId)).toEqual(messages.map(({ messageId }) => messageId));
+      for (const [call, answer] of answers.entries()) {
+        expect(answer.messages).toEqual(
+          stored.slice(0, call + 1).map(({ messageId, sequence, createTime }) => ({ messageId, sequence, createTime })),
+        );
+      }
+      const created = answers.filter(({ sessionCreated }) => sessionCreated);
+      expect(created.length).toBeGreaterThan(0);
+
+      // Those that added something are those that were longer than all before them; the longest was one, and the last.
+      const { last, ...added } = { ...(await liveSession(pair.other, sessionId))?.metadata };
+      expect(last).toBe(19);
+      expect(added).toMatchObject({ "up to 19": true });
+      const again = await atOnce(20, (call) =>
+        pair.at(call).memory.addMemory({
+          sessionId,
+          messages: messages.slice(0, call + 1),
+          mergeSessionMetadata: { no: 1 },
+        }),
+      );
+      expect(again.map((answer) => answer.messages)).toEqual(answers.map((answer) => answer.messages));
+      expect((await liveSession(pair.one, sessionId))?.metadata).toEqual({ ...added, last });
+      expect((await liveSession(pair.one, sessionId))?.messageCount).toBe(20);
+    });
+  });
+});
+
 describe("merging different keys at once through two services", () => {
   const keys = Array.from({ length: 50 }, (_, index) => `k${index}`);
   const all = Object.fromEntries(keys.map((key, index) => [key, { n: index }]));
@@ -94,6 +134,26 @@ describe("merging different keys at once through two services", () => {
       await pair.one.sessions.createSession({ sessionId });
       await atOnce(50, (i) => pair.at(i).sessions.updateSession({ sessionId, metadata: one(i) }));
       expect((await liveSession(pair.one, sessionId))?.metadata).toEqual(all);
+    });
+  });
+
+  test("keeps all keys of a session, of updates and of calls that add, the first of which creates it", async () => {
+    await forEach(4, 1, async (round) => {
+      const sessionId = `merge-adding-${round}`;
+      const created = await atOnce(50, (i) =>
+        i % 3 === 0
+          ? pair
+              .at(i)
+              .memory.addMemory({ sessionId, messages: [{ content: "first" }] })
+              .then(() => pair.at(i + 1).sessions.updateSession({ sessionId, metadata: one(i) }))
+              .then(() => false)
+          : pair
+              .at(i)
+              .memory.addMemory({ sessionId, messages: [{ content: "x" }], mergeSessionMetadata: one(i) })
+              .then(({ sessionCreated }) => sessionCreated),
+      );
+      expect(created.filter(Boolean).length).toBeLessThanOrEqual(1);
+      expect(await liveSession(pair.one, sessionId)).toMatchObject({ metadata: all, messageCount: 50 });
     });
   });
 
