@@ -12,8 +12,8 @@ export default defineConfig({
     // By default one less than there are cores: on two of them one, which mostly waits for the database.
     maxWorkers: Math.max(2, availableParallelism() - 1),
     // Generous, for a machine that runs the database, the service and all test files on two cores.
-    testTimeout: 600_000,
-    hookTimeout: 600_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     teardownTimeout: 30_000,
   },
 });

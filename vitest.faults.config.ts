@@ -8,8 +8,8 @@ export default defineConfig({
     globalSetup: ["test/support/global-setup.ts"],
     // Two files at a time: each brings processes of its own, and more would only measure how they starve one another.
     maxWorkers: 2,
-    testTimeout: 600_000,
-    hookTimeout: 600_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     teardownTimeout: 30_000,
   },
 });

@@ -49,6 +49,9 @@ import { createSearchService } from "./services/search/index.js";
 import { createScopes } from "./services/search/scopes.js";
 import { createSessionService } from "./services/session.js";
 import { createUserService } from "./services/user.js";
+import { createAnswers } from "./services/watch/answers.js";
+import { createHub } from "./services/watch/hub.js";
+import { createWatchService } from "./services/watch/index.js";
 import type { Database } from "./store/database.js";
 import { watchDatabase } from "./store/database-watch.js";
 import { createErasureReader } from "./store/erasures.js";
@@ -64,6 +67,8 @@ import { createScopeReader } from "./store/scope-reads.js";
 import { createSessionReader } from "./store/sessions.js";
 import { applyChanges } from "./store/transaction.js";
 import { createUserStore } from "./store/users.js";
+import { openChanges } from "./store/watching/change-stream.js";
+import { createWatchReader } from "./store/watching/reads.js";
 import { createWork } from "./store/work.js";
 import type { TlsFiles } from "./tls/files.js";
 import { followTls } from "./tls/followed.js";
@@ -145,16 +150,22 @@ const MODEST_PART = 1 / 8;
 const PLACES_MS = 10_000;
 const TURNS_MS = 1_000;
 
-/** Methods whose work grows with what is stored. Each of their steps is bounded; the whole is as long as its caller waits. */
-const UNBOUNDED = new Set([
-  "undeleteSession",
-  "purgeSession",
-  "deleteUser",
-  "undeleteUser",
-  "purgeUser",
-  "purgeDeleted",
-  "forkSession",
-]);
+/**
+ * Methods whose work grows with what is stored. Each of their steps is bounded; the whole is as long as its caller waits. And those whose
+ * streams have no end of their own.
+ */
+const UNUSUAL = {
+  endless: new Set(["watchSessions"]),
+  unbounded: new Set([
+    "undeleteSession",
+    "purgeSession",
+    "deleteUser",
+    "undeleteUser",
+    "purgeUser",
+    "purgeDeleted",
+    "forkSession",
+  ]),
+};
 
 /** The composition root: builds the house out of its parts and opens it. */
 export async function startServer(deps: ServerDeps, listen: Address): Promise<RunningServer> {
@@ -162,7 +173,12 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   const known = createKnownSessions({ memoryBytes: deps.cacheBytes, usualWindow: deps.memoryWindow }, encodeMessages);
   const metrics = createMetrics({
     version: ownVersion(),
-    figures: () => ({ requestBytes: admission.requestBytes, cache: known.size(), searchIndexBytes: scopes.bytes }),
+    figures: () => ({
+      requestBytes: admission.requestBytes,
+      cache: known.size(),
+      searchIndexBytes: scopes.bytes,
+      watchers: hub.figures,
+    }),
     process: deps.processMetrics,
   });
   const builds = createTurns({ atATime: BUILDS_AT_A_TIME });
@@ -216,6 +232,15 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     onError: (err, message) => log.warn({ err }, message),
   });
 
+  const watchReader = createWatchReader(database);
+  const hub = createHub({
+    openChanges: (after, batchSize) => openChanges(database, after, batchSize),
+    reader: watchReader,
+    observer: metrics.watching,
+    now: database.now,
+    onError: (err, message) => log.warn({ err }, message),
+  });
+
   const { now } = database;
   const makeSession = createMakeSession(deps.defaultIdleTtlMs);
   const services: Services = {
@@ -233,6 +258,7 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
       now,
     }),
     search: createSearchService({ scopes, memory, meanings: embedding?.meanings }),
+    watch: createWatchService({ hub, answers: createAnswers(watchReader) }),
     user: createUserService({ users, retirement, purger, retentionMs, now }),
     purge: createPurgeService({ purger, erasures: createErasureReader(database), retentionMs }),
     key: createKeyService({
@@ -334,7 +360,8 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
     setServing(false);
     stopStreams.abort();
     const drained = Promise.all(doors.map((door) => door.drain()));
-    const ended = [drained, purger.stop(), expirer.stop(), purgeLag.stop(), embedding?.embedder.stop()];
+    const background = [purger.stop(), expirer.stop(), purgeLag.stop(), embedding?.embedder.stop(), hub.stop()];
+    const ended = [drained, ...background];
     const done = Promise.all(ended).then(() => changes.close());
     if (!(await settles(done, deps.shutdownGraceMs))) {
       stopAll.abort();
@@ -357,14 +384,14 @@ export async function startServer(deps: ServerDeps, listen: Address): Promise<Ru
   };
 }
 
-function operationsIn({ session, fork, memory, search, user, purge, key }: Services): Operation[] {
+function operationsIn({ session, fork, watch, memory, search, user, purge, key }: Services): Operation[] {
   const types = requestTypesIn(descriptors());
   return [
-    ...operationsOf(SessionServiceService, { ...session, ...fork }, UNBOUNDED, types),
-    ...operationsOf(MemoryServiceService, { ...memory, ...search }, UNBOUNDED, types),
-    ...operationsOf(UserServiceService, user, UNBOUNDED, types),
-    ...operationsOf(PurgeServiceService, purge, UNBOUNDED, types),
-    ...operationsOf(KeyServiceService, key, UNBOUNDED, types),
+    ...operationsOf(SessionServiceService, { ...session, ...fork, ...watch }, UNUSUAL, types),
+    ...operationsOf(MemoryServiceService, { ...memory, ...search }, UNUSUAL, types),
+    ...operationsOf(UserServiceService, user, UNUSUAL, types),
+    ...operationsOf(PurgeServiceService, purge, UNUSUAL, types),
+    ...operationsOf(KeyServiceService, key, UNUSUAL, types),
   ];
 }
 

@@ -15,6 +15,7 @@ const METHODS: Readonly<Record<string, Readonly<Record<string, Role | "anybody">
     PurgeSession: "admin",
     ForkSession: "writer",
     ListSessions: "reader",
+    WatchSessions: "reader",
   },
   "sessions.v1.MemoryService": {
     AddMemory: "writer",

@@ -38,6 +38,8 @@ export interface Incoming extends FollowedCall {
   readonly deadline: number;
   /** How long it may take besides. */
   readonly limitMs: number;
+  /** Whether its stream waits for what happens, and neither takes turns nor has to come to anything. */
+  readonly endless?: boolean | undefined;
   /** Has the listener called when the caller has gone, or may have: it may come at the end of every call, too. */
   onGone(listener: () => void): void;
 }
@@ -120,10 +122,12 @@ export function createExecution(options: ExecutionOptions): Execution {
         const chunks = act(call);
         try {
           for (;;) {
-            const next = await running.within(
-              chunkTurns.take(project, signal, () => chunks.next()),
-              LIMIT_MS,
-            );
+            const next = await (incoming.endless
+              ? running.within(chunks.next())
+              : running.within(
+                  chunkTurns.take(project, signal, () => chunks.next()),
+                  LIMIT_MS,
+                ));
             if (next.done) break;
             const taken = write(next.value, signal);
             if (taken) await running.within(taken, PAUSE_LIMIT_MS, () => readerTooSlow(PAUSE_LIMIT_MS));
@@ -186,6 +190,7 @@ function open(
     signal: aborter.signal,
     deadline,
     ...(deadline === incoming.deadline && { late: deadlineExceeded }),
+    end: (error) => aborter.abort(error),
     requestId,
     credential: principal.keyId ?? principal.token,
   };

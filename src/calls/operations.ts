@@ -9,6 +9,8 @@ export interface Operation {
   readonly path: string;
   /** Whether it answers with a stream. */
   readonly streams: boolean;
+  /** Whether the stream has no end of its own, but waits for what happens. */
+  readonly endless: boolean;
   /** How long it may take; a stream's chunks are bounded one by one. */
   readonly limitMs: number;
   decode(bytes: Uint8Array): Decoded<unknown>;
@@ -40,12 +42,13 @@ export const LIMIT_MS = 10_000;
 
 /**
  * The operations of a service. `methods` has one function for each method of the definition, by its name there. `unbounded` names
- * those whose work grows with what is stored: only their steps are bounded in time, not the whole. `requestTypes` are by their paths.
+ * those whose work grows with what is stored: only their steps are bounded in time, not the whole. `endless` names those whose streams
+ * have no end of their own. `requestTypes` are by their paths.
  */
 export function operationsOf<D extends Definition>(
   definition: D,
   methods: { readonly [Name in keyof D]: Method<never, unknown> },
-  unbounded: ReadonlySet<string>,
+  { unbounded, endless }: Readonly<Record<"unbounded" | "endless", ReadonlySet<string>>>,
   requestTypes: ReadonlyMap<string, MessageType>,
 ): Operation[] {
   return Object.entries(definition).map(([name, { path, responseStream, requestDeserialize, responseSerialize }]) => {
@@ -55,6 +58,7 @@ export function operationsOf<D extends Definition>(
     return {
       path,
       streams: responseStream,
+      endless: endless.has(name),
       limitMs: responseStream || unbounded.has(name) ? Number.POSITIVE_INFINITY : LIMIT_MS,
       decode: decoding(requestDeserialize, requestType),
       run: methods[name] as unknown as Operation["run"],

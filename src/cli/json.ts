@@ -1,4 +1,4 @@
-import type { ErasureReceipt, Key, Message, SearchResult, Session, Summary } from "../client/index.js";
+import type { ErasureReceipt, Key, Message, SearchResult, Session, Summary, WatchEvent } from "../client/index.js";
 
 /**
  * Resources as `--json` prints them: the names of the API's own fields, times in RFC 3339, payloads in base64, what is unset
@@ -60,6 +60,18 @@ export function jsonOfMessage(message: Message) {
 export function jsonOfSearchResult({ message, score, before, after }: SearchResult) {
   const full = (one: Message) => ({ session_id: one.sessionId, ...jsonOfMessage(one) });
   return { score, message: full(message), before: before.map(full), after: after.map(full) };
+}
+
+export function jsonOfEvent({ type, sessionId, session, messages, messageIds, resumeToken, eventTime }: WatchEvent) {
+  return {
+    event_type: type && `EVENT_TYPE_${type.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`,
+    session_id: sessionId,
+    session: session && jsonOfSession(session),
+    messages: messages.length > 0 ? messages.map(jsonOfMessage) : undefined,
+    message_ids: messageIds.length > 0 ? messageIds : undefined,
+    resume_token: resumeToken,
+    event_time: eventTime,
+  };
 }
 
 export function jsonOfKey(key: Key) {

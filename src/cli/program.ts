@@ -12,6 +12,7 @@ import { addPurge } from "./purge-command.js";
 import { addRestore } from "./restore-command.js";
 import { addSearch } from "./search-command.js";
 import { addShow } from "./show-command.js";
+import { addWatch } from "./watch-command.js";
 
 /** The whole command line. `setConnection` is told before any command runs. */
 export function buildProgram(
@@ -40,6 +41,7 @@ export function buildProgram(
     addList,
     addShow,
     addSearch,
+    addWatch,
     addFork,
     addDelete,
     addRestore,

@@ -1,5 +1,14 @@
 import Table from "cli-table3";
-import type { ErasureReceipt, JsonObject, Key, Message, SearchResult, Session, Summary } from "../client/index.js";
+import type {
+  ErasureReceipt,
+  JsonObject,
+  Key,
+  Message,
+  SearchResult,
+  Session,
+  Summary,
+  WatchEvent,
+} from "../client/index.js";
 
 /** Resources as people read them. */
 
@@ -101,6 +110,14 @@ export function messageText(message: Message): string {
     lines.push(`  [payload: ${message.payload.length} bytes ${printable(message.payloadType ?? "")}]`);
   if (Object.keys(message.metadata).length > 0) lines.push(`  ${metadata(message.metadata)}`);
   return `${lines.join("\n")}\n`;
+}
+
+export function eventText({ type, sessionId = "", messages, messageIds, eventTime }: WatchEvent): string {
+  const what = (type ?? "").replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  const there = new Set(messages.map(({ messageId }) => messageId));
+  const others = messageIds.filter((id) => !there.has(id)).map(printable);
+  const head = [time(eventTime), what, printable(sessionId), others.join(" ")].join("  ").trimEnd();
+  return [`${head}\n`, ...messages.map((message) => indented(messageText(message).trimEnd()).concat("\n"))].join("");
 }
 
 function speakerOf({ role, roleType }: Message): string {

@@ -1,6 +1,6 @@
 import type { Listing } from "./listing.js";
 import type * as api from "./requests.js";
-import type { ErasureReceipt, Key, Message, Session, Summary, User } from "./resources.js";
+import type { ErasureReceipt, Key, Message, Session, Summary, User, WatchEvent } from "./resources.js";
 import type { CallOptions } from "./scope.js";
 import type { ServiceConfig } from "./service-config.js";
 
@@ -44,6 +44,13 @@ export interface SessionCalls {
   forkSession(request: api.ForkSessionRequest, options?: CallOptions): Promise<Session>;
   /** INVALID_ARGUMENT (INVALID_CURSOR) for a cursor of a listing with other filters or another order. */
   listSessions(request?: api.ListSessionsRequest, options?: CallOptions): Listing<Session>;
+  /**
+   * What happens from now on, or behind a token: of one session, of a user's, or of all. The first event is `watching`: what is read after
+   * it, and all later events, is complete. It goes on by itself after a lost connection or a restart, with no event lost; some may come
+   * twice. It ends when its signal is aborted or its reader leaves. OUT_OF_RANGE (RESUME_TOKEN_EXPIRED) when it was away for too
+   * long: list anew; INVALID_ARGUMENT (INVALID_CURSOR) for a token of another filter.
+   */
+  watchSessions(request?: api.WatchSessionsRequest, options?: CallOptions): AsyncIterable<WatchEvent>;
 }
 
 export interface MemoryCalls {

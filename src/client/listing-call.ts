@@ -1,10 +1,10 @@
 import { createListing, type Listing } from "./listing.js";
-import type { RequestOf, ResponseOf, StreamName } from "./methods.js";
+import type { ListingName, RequestOf, ResponseOf } from "./methods.js";
 import type { ListingRequest } from "./requests.js";
 import type { CallOptions } from "./scope.js";
 import type { Transport } from "./transport.js";
 
-export interface ListingCall<Name extends StreamName, T> {
+export interface ListingCall<Name extends ListingName, T> {
   readonly name: Name;
   readonly from: ListingRequest;
   /** The request but for its cursor and limit, which change with each attempt. */
@@ -14,7 +14,7 @@ export interface ListingCall<Name extends StreamName, T> {
 }
 
 /** A listing out of a server stream. Nothing is sent, and no mistake told, before it is iterated. */
-export function listingCall<Name extends StreamName, T>(
+export function listingCall<Name extends ListingName, T>(
   { stream }: Transport,
   { name, from, request, itemsOf, options }: ListingCall<Name, T>,
 ): Listing<T> {

@@ -21,6 +21,8 @@ export type ResponseOf<Name extends MethodName> = ReturnType<Definitions[Name]["
 export type StreamName = {
   [Name in MethodName]: Definitions[Name]["responseStream"] extends true ? Name : never;
 }[MethodName];
+/** Streams with an end, and a cursor in each of their chunks. */
+export type ListingName = Exclude<StreamName, "watchSessions">;
 export type UnaryName = Exclude<MethodName, StreamName>;
 
 export interface Method<Request, Response> {

@@ -108,6 +108,14 @@ export interface ListingRequest {
   readonly chunkSize?: number;
 }
 
+/** At most one of `sessionId` and `userId`; neither: all sessions of the project. */
+export interface WatchSessionsRequest {
+  readonly sessionId?: string;
+  readonly userId?: string;
+  /** Of the event to go on behind, of a call with the same filter. */
+  readonly resumeToken?: string;
+}
+
 export interface ListSessionsRequest extends ListingRequest {
   readonly userId?: string;
   /**

@@ -102,6 +102,37 @@ export interface User {
   readonly etag: string;
 }
 
+export type WatchEventType =
+  | "watching"
+  | "sessionCreated"
+  | "sessionUpdated"
+  | "sessionDeleted"
+  | "sessionUndeleted"
+  | "sessionPurged"
+  | "messagesAdded"
+  | "messageUpdated"
+  | "messageDeleted"
+  | "memoryCleared"
+  | "summarySet";
+
+/** Something that has happened to a session, or, as `watching`, nothing but that the watcher is where its token says. */
+export interface WatchEvent {
+  /** Undefined when it is one that a later service has. */
+  readonly type?: WatchEventType;
+  /** Undefined for `watching`. */
+  readonly sessionId?: string;
+  /** The session as the change has left it; undefined when it has been erased since, or has gone to another user. */
+  readonly session?: Session;
+  /** Those of the messages that were added or changed which are still there, as they are now. */
+  readonly messages: Message[];
+  /** The ids of all messages that were added, changed or deleted. */
+  readonly messageIds: string[];
+  /** Goes on right behind this event. */
+  readonly resumeToken: string;
+  /** When the change was committed. Undefined for `watching`. */
+  readonly eventTime?: Date;
+}
+
 /** What a credential may do in its project; each may do all that those before it may. */
 export type Role = "reader" | "writer" | "admin";
 

@@ -15,8 +15,11 @@ export const DEFAULT_RETRIES: RetryOptions = { maxRetries: 8, initialDelayMs: 10
 
 /** The failures of one call, in a row. */
 export interface Retries {
-  /** Waits until it is time to try again. Throws the error when it is not one to try again after, or time or tries are up. */
-  pauseAfter(error: SessionsClientError): Promise<void>;
+  /**
+   * Waits until it is time to try again. Throws the error when it is not one to try again after, or time or tries are up. Who is
+   * patient tries any number of times, if any at all.
+   */
+  pauseAfter(error: SessionsClientError, isPatient?: boolean): Promise<void>;
   /** There was progress: what failed before does not count any more. */
   reset(): void;
 }
@@ -24,8 +27,9 @@ export interface Retries {
 export function createRetries(options: RetryOptions, scope: CallScope): Retries {
   let failures = 0;
   return {
-    async pauseAfter(error) {
-      if (!(isPassing(error) || isRefused(error)) || failures >= options.maxRetries) throw error;
+    async pauseAfter(error, isPatient = false) {
+      if (!(isPassing(error) || isRefused(error))) throw error;
+      if (failures >= options.maxRetries && !(isPatient && options.maxRetries > 0)) throw error;
       const delay = delayMs(failures, options, error.retryDelayMs, Math.random());
       if (Date.now() + delay >= scope.deadline) throw error;
       failures += 1;
@@ -53,5 +57,5 @@ export function isRefused({ reason }: SessionsClientError): boolean {
 
 /** Whether the same may succeed later. */
 function isPassing({ code, reason }: SessionsClientError): boolean {
-  return code === "UNAVAILABLE" && reason !== "CLIENT_CLOSED";
+  return (code === "UNAVAILABLE" && reason !== "CLIENT_CLOSED") || reason === "WATCHER_TOO_SLOW";
 }

@@ -3,6 +3,7 @@ import type { SessionCalls } from "./api.js";
 import { toSession } from "./convert.js";
 import { listingCall } from "./listing-call.js";
 import type { Transport } from "./transport.js";
+import { watchCall } from "./watching.js";
 import { wireExpiry, wireMode, wireOrder, wireTime } from "./wire.js";
 
 export function sessionCalls(transport: Transport): SessionCalls {
@@ -68,6 +69,9 @@ export function sessionCalls(transport: Transport): SessionCalls {
           }),
         itemsOf: ({ sessions }) => sessions.map(toSession),
       });
+    },
+    watchSessions(request = {}, options) {
+      return { [Symbol.asyncIterator]: () => watchCall(transport, request, options) };
     },
   };
 }

@@ -41,6 +41,7 @@ export interface Config {
   /** What one process takes on at a time; more is refused with OVERLOADED. */
   readonly maxCalls: number;
   readonly maxStreams: number;
+  readonly maxWatchers: number;
   readonly maxRequestBytes: number;
   /** How many calls a second one project may make of one process; undefined for as many as it likes. */
   readonly projectRate: number | undefined;
@@ -111,6 +112,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, is
     workers: read("SESSIONS_WORKERS", "1", wholeNumber(1, 256)),
     maxCalls: read("SESSIONS_MAX_CALLS", "1000", wholeNumber(1, 1_000_000)),
     maxStreams: read("SESSIONS_MAX_STREAMS", "1000", wholeNumber(1, 1_000_000)),
+    maxWatchers: read("SESSIONS_MAX_WATCHERS", "2000", wholeNumber(1, 1_000_000)),
     // Less would refuse a single request of the size that is allowed.
     maxRequestBytes: read("SESSIONS_MAX_REQUEST_MIB", "256", wholeNumber(16, 1_000_000)) * MIB,
     projectRate: read("SESSIONS_PROJECT_RATE", "", (text) =>

@@ -12,6 +12,8 @@ export interface Call {
   readonly deadline: number;
   /** What the caller is told when it is not: whose deadline it is decides. Absent: that the database took too long. */
   readonly late?: () => SessionsError;
+  /** Ends it with this, whatever is under way. */
+  readonly end?: (error: SessionsError) => void;
   /** Names the call in the log, and in an INTERNAL error. */
   readonly requestId: string;
   /** Names the credential that was shown, and no person. Absent where none was asked for. */

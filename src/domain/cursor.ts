@@ -3,9 +3,10 @@ import { invalidCursor } from "./errors.js";
 
 /**
  * A position in a listing: the sort key of the last item that was sent. For listings by time that is the time in
- * milliseconds and the item's key; for messages it is the sequence, and the uid of the session in which it means something.
+ * milliseconds and the item's key; for messages it is the sequence, and the uid of the session in which it means something. For what
+ * watchers are told see watching/position.ts.
  */
-export type Position = readonly [number, string];
+export type Position = readonly (number | string)[];
 
 /**
  * Cursors are opaque to callers and bound to their listing: `listing` names all that decides what is listed in which
@@ -20,12 +21,13 @@ export function decodeCursor<P extends Position>(
   listing: unknown,
   cursor: string,
   isPosition: (position: unknown[]) => position is [...P],
+  invalid: () => Error = invalidCursor,
 ): P | undefined {
   if (cursor === "") return undefined;
-  const [version, hash, ...position] = parse(cursor);
-  if (version !== VERSION || !isPosition(position) || hash !== fingerprint(listing, position)) throw invalidCursor();
+  const [version, hash, ...position] = parse(cursor) ?? [];
+  if (version !== VERSION || !isPosition(position) || hash !== fingerprint(listing, position)) throw invalid();
   // Decoding base64 and JSON forgives what encoding never makes; a cursor is either ours to the letter or none.
-  if (encodeCursor(listing, position) !== cursor) throw invalidCursor();
+  if (encodeCursor(listing, position) !== cursor) throw invalid();
   return position;
 }
 
@@ -43,15 +45,15 @@ const VERSION = 1;
 /** Longer ones than any that we make are not even parsed. */
 const MAX_CHARACTERS = 8192;
 
-function parse(cursor: string): unknown[] {
-  if (cursor.length > MAX_CHARACTERS) throw invalidCursor();
+function parse(cursor: string): unknown[] | undefined {
+  if (cursor.length > MAX_CHARACTERS) return undefined;
   try {
     const value: unknown = JSON.parse(Buffer.from(cursor, "base64url").toString());
     if (Array.isArray(value)) return value;
   } catch {
-    // Not JSON: answered below.
+    // Not JSON.
   }
-  throw invalidCursor();
+  return undefined;
 }
 
 function fingerprint(listing: unknown, position: Position): string {

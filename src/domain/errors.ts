@@ -8,6 +8,7 @@ export type ErrorCode =
   | "ALREADY_EXISTS"
   | "FAILED_PRECONDITION"
   | "ABORTED"
+  | "OUT_OF_RANGE"
   | "RESOURCE_EXHAUSTED"
   | "UNAVAILABLE"
   | "DEADLINE_EXCEEDED"
@@ -47,6 +48,8 @@ export type ErrorReason =
   | "EMBEDDINGS_UNAVAILABLE"
   | "TOO_MANY_MESSAGES"
   | "SUMMARY_SUPERSEDED"
+  | "RESUME_TOKEN_EXPIRED"
+  | "WATCHER_TOO_SLOW"
   | "INTERNAL";
 
 export interface Violation {
@@ -238,13 +241,37 @@ export const invalidFields = (violations: readonly Violation[]) => {
 
 const VIOLATION_CHARACTERS = 2_000;
 
-export const invalidCursor = () => {
-  const description =
-    "Not a cursor of this listing. Send a next_cursor back unchanged, with the same filters and order, or none.";
-  return new SessionsError("INVALID_ARGUMENT", "INVALID_CURSOR", `cursor: ${description}`, { fields: "cursor" }, [
-    { field: "cursor", description },
+export const invalidCursor = () =>
+  notOurs(
+    "cursor",
+    "Not a cursor of this listing. Send a next_cursor back unchanged, with the same filters and order, or none.",
+  );
+
+export const invalidResumeToken = () =>
+  notOurs(
+    "resume_token",
+    "Not a token of this stream. Send a resume_token back unchanged, with the same filter, or none.",
+  );
+
+const notOurs = (field: string, description: string) =>
+  new SessionsError("INVALID_ARGUMENT", "INVALID_CURSOR", `${field}: ${description}`, { fields: field }, [
+    { field, description },
   ]);
-};
+
+export const resumeTokenExpired = () =>
+  new SessionsError(
+    "OUT_OF_RANGE",
+    "RESUME_TOKEN_EXPIRED",
+    "What has happened since cannot be told in full any more: list anew, and watch from then on.",
+  );
+
+export const watcherTooSlow = (maxBytes: number) =>
+  new SessionsError(
+    "RESOURCE_EXHAUSTED",
+    "WATCHER_TOO_SLOW",
+    "This watcher does not keep up with what happens: go on from the last resume_token.",
+    { max_bytes: String(maxBytes) },
+  );
 
 export const storageUnavailable = (cause: unknown) =>
   new SessionsError(
@@ -281,7 +308,7 @@ export const readerTooSlow = (withinMs: number) =>
     { limited: "pause", max: String(withinMs) },
   );
 
-export const overloaded = (what: "calls" | "streams" | "request bytes" | "unknown keys", max: number) =>
+export const overloaded = (what: "calls" | "streams" | "watchers" | "request bytes" | "unknown keys", max: number) =>
   new SessionsError(
     "RESOURCE_EXHAUSTED",
     "OVERLOADED",

@@ -12,6 +12,7 @@ export interface Target {
   readonly path: string;
   /** Whether the answer is a stream. */
   readonly streams: boolean;
+  readonly endless?: boolean;
 }
 
 /** What a room knows of a call that it is about to run. */
@@ -70,6 +71,7 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
     arrival.complete();
     return {
       path: target.path,
+      endless: target.endless,
       protocol,
       header: (name) => request.headers[name]?.toString(),
       caller,
@@ -83,7 +85,7 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
 
   return {
     async arrive(request, reply, target) {
-      const { path, streams } = target;
+      const { path, streams, endless } = target;
       const requestId = requestIdOf(request.headers["x-request-id"]);
       reply.header("x-request-id", requestId);
       const entered = authentication.enter(path, request.raw.headersDistinct.authorization ?? []);
@@ -96,7 +98,7 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
           // Later than that nobody waits for the promise, and the request is still on its way.
           if (requests.has(request)) endEarly(request, reply, error);
         };
-        const arrival = admission.begin({ path, streams, principal: caller.principal }, turnAway);
+        const arrival = admission.begin({ path, streams, endless, principal: caller.principal }, turnAway);
         whenOver(reply, () => {
           arrival.leave();
           reject(new TurnedAway());
@@ -112,9 +114,21 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
 
     unary: async (request, particulars, act) => execution.unary(enter(request, particulars), act),
 
-    stream: async (request, particulars, act, write) => execution.stream(enter(request, particulars), act, write),
+    async stream(request, particulars, act, write) {
+      const { reply } = arrivedOf(request);
+      try {
+        await execution.stream(enter(request, particulars), act, write);
+      } finally {
+        // How it ends is told behind all that was written: who does not read never gets to it, and has it kept in memory.
+        const timer = setTimeout(() => reply.raw.destroy(), LAST_BYTES_MS).unref();
+        whenOver(reply, () => clearTimeout(timer));
+      }
+    },
   };
 }
+
+/** How long the rest of a stream's answer has to get out when it is over. */
+const LAST_BYTES_MS = 10_000;
 
 /** For a request that has its answer already, or whose caller has gone. Nobody is to be told anything. */
 export class TurnedAway extends Error {}

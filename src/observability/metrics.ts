@@ -11,6 +11,7 @@ export interface Metrics {
   readonly calls: CallRecorder;
   readonly store: StoreRecorder;
   readonly embeddings: EmbeddingsRecorder;
+  readonly watching: WatchingRecorder;
   databaseIs(state: "reachable" | "unreachable"): void;
   /** In milliseconds. */
   lagIs(lag: { readonly purge: number; readonly expiry: number }): void;
@@ -54,6 +55,12 @@ export interface EmbeddingsRecorder {
   failed(failure: (typeof EMBEDDINGS_FAILURES)[number]): void;
 }
 
+export interface WatchingRecorder {
+  /** Events have been told, the last of them so many seconds after its commit. */
+  told(events: number, seconds: number): void;
+  ended(reason: (typeof WATCH_ENDS)[number]): void;
+}
+
 /** The type of the text. */
 export const CONTENT_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 
@@ -72,6 +79,7 @@ export interface Figures {
   readonly cache: { readonly sessions: number; readonly bytes: number };
   /** Of the indexes that are kept for searches. */
   readonly searchIndexBytes: number;
+  readonly watchers: { readonly atHead: number; readonly catchingUp: number };
 }
 
 const GROUPS = ["commit", "memory_read", "session_read", "search"] as const;
@@ -79,9 +87,13 @@ const CACHES = ["memory", "state", "index"] as const;
 const OUTCOMES = ["hit", "partial", "stale", "miss"] as const;
 const ERASED = ["sessions", "messages", "users"] as const;
 const EMBEDDINGS_FAILURES = ["unreachable", "slow", "busy", "failing", "denied", "refused", "wrong answer"] as const;
+const WATCH_ENDS = ["too slow", "expired"] as const;
 /** What callers are most often told; other refusals appear when they happen. */
 const REFUSALS: readonly Refusal[] = [
-  ...["calls", "streams", "request bytes"].map((limited) => ({ reason: "OVERLOADED", metadata: { limited } })),
+  ...["calls", "streams", "watchers", "request bytes"].map((limited) => ({
+    reason: "OVERLOADED",
+    metadata: { limited },
+  })),
   { reason: "RATE_LIMITED", metadata: {} },
   { reason: "UNAUTHENTICATED", metadata: {} },
   { reason: "PERMISSION_DENIED", metadata: {} },
@@ -147,10 +159,18 @@ export function createMetrics({ version, figures, process }: MetricsOptions): Me
     help: "Sessions that this process has deleted because they had expired.",
     labelNames: [],
   })({});
+  gauge("sessions_watchers", "Those who watch, at the head of what happens or on their way there.", {
+    labelNames: ["place"],
+    collect() {
+      this.set({ place: "head" }, figures().watchers.atHead);
+      this.set({ place: "catching up" }, figures().watchers.catchingUp);
+    },
+  });
 
   const { knows, ...calls } = callRecorder(own);
   const store = storeRecorder(own);
   const embeddings = embeddingsRecorder(own);
+  const watching = watchingRecorder(own);
   // Of what is in them now.
   const registry = process ? Registry.merge([own, process]) : own;
   return {
@@ -158,6 +178,7 @@ export function createMetrics({ version, figures, process }: MetricsOptions): Me
     calls,
     store,
     embeddings,
+    watching,
     databaseIs: (state) => databaseReachable.set(state === "reachable" ? 1 : 0),
     lagIs({ purge, expiry }) {
       purgeLag.set(purge / 1000);
@@ -326,6 +347,36 @@ function embeddingsRecorder(registry: Registry): EmbeddingsRecorder {
     },
     failed(failure) {
       failures[failure].value += 1;
+    },
+  };
+}
+
+function watchingRecorder(registry: Registry): WatchingRecorder {
+  const delay = new QuickHistogram({
+    name: "sessions_watch_delay_seconds",
+    help: "How long after their commit changes were told to those who watch.",
+    label: "place",
+    buckets: CALL_SECONDS,
+    registry,
+  }).series({ place: "head" });
+  const countTold = counter(registry, {
+    name: "sessions_watch_events_total",
+    help: "Events that were told at the head, each once, however many watch.",
+    labelNames: [],
+  })({});
+  const countEnded = counter(registry, {
+    name: "sessions_watchers_ended_total",
+    help: "Watchers that were ended: they did not keep up, or what has happened could not be told in full any more.",
+    labelNames: ["reason"],
+  });
+  const ended = forEach(WATCH_ENDS, (reason) => countEnded({ reason }));
+  return {
+    told(events, seconds) {
+      countTold.value += events;
+      delay.observe(seconds);
+    },
+    ended(reason) {
+      ended[reason].value += 1;
     },
   };
 }

@@ -70,7 +70,12 @@ function streaming(operation: Operation, options: AdapterOptions): handleServerS
       .stream(
         incoming(operation, stream, options),
         (context) => operation.run(requestIn(stream.request), context) as AsyncGenerator<unknown, void>,
-        (chunk, signal) => (stream.write(operation.encode(chunk)) ? undefined : once(stream, "drain", { signal })),
+        (chunk, signal) => {
+          const bytes = operation.encode(chunk);
+          // Of those who may never read no more than one response is on its way: what is ready to be sent counts by its number here.
+          if (operation.endless) return new Promise((resolve) => stream.write(bytes, resolve));
+          return stream.write(bytes) ? undefined : once(stream, "drain", { signal });
+        },
       )
       .then(
         () => stream.end(),
@@ -91,12 +96,13 @@ interface GrpcCall {
   on(event: "cancelled", listener: () => void): unknown;
 }
 
-function incoming({ path, limitMs }: Operation, call: GrpcCall, { callerOf }: AdapterOptions): Incoming {
+function incoming({ path, limitMs, endless }: Operation, call: GrpcCall, { callerOf }: AdapterOptions): Incoming {
   return {
     path,
     protocol: "grpc",
     header: (name) => call.metadata.get(name)[0]?.toString(),
     limitMs,
+    endless,
     caller: callerOf(call.metadata),
     requestId: requestIdOf(call.metadata.get("x-request-id")[0]),
     session: "request" in call.request ? sessionOf(call.request.request) : undefined,

@@ -10,6 +10,7 @@ export function admitted(
   /** Whether a method counts: probes, say, must come through. */
   isSubject: (path: string) => boolean,
   callerOf: (metadata: Metadata) => Caller,
+  isEndless: (path: string) => boolean,
 ): ServerInterceptor {
   return ({ path, responseStream }, call) => {
     if (!isSubject(path)) return new ServerInterceptingCall(call);
@@ -22,10 +23,13 @@ export function admitted(
         next({
           onReceiveMetadata(metadata, pass) {
             const { principal } = callerOf(metadata);
-            arrival = admission.begin({ path, streams: responseStream, principal }, (error) => {
-              stream?.off("data", arrived);
-              refuse(call, error);
-            });
+            arrival = admission.begin(
+              { path, streams: responseStream, endless: isEndless(path), principal },
+              (error) => {
+                stream?.off("data", arrived);
+                refuse(call, error);
+              },
+            );
             if (arrival.isRefused) return;
             stream?.on("data", arrived);
             pass(metadata);

@@ -15,6 +15,7 @@ import { ownWays } from "./own-ways.js";
 import { createStandardServices } from "./standard-services.js";
 import { tlsCredentials } from "./tls.js";
 import { answerUnknownMethods } from "./unknown-methods.js";
+import { dropUnread } from "./unread.js";
 
 export interface GrpcDoorOptions {
   readonly operations: readonly Operation[];
@@ -44,10 +45,16 @@ export async function openGrpcDoor(listen: Address, options: GrpcDoorOptions): P
   const services = new Set(operations.map(({ path }) => serviceOf(path)));
   /** Health and reflection are not: who asks whether a loaded process is well must get an answer. */
   const isSubject = (path: string): boolean => services.has(serviceOf(path));
+  const endless = new Set(operations.filter((operation) => operation.endless).map(({ path }) => path));
   const responses = compressAbove === undefined ? undefined : createCompressedResponses(compressAbove);
   const { interceptors, callerOf } = authenticated(authentication);
   const server = new Server({
-    interceptors: [ownWays(responses), ...interceptors, admitted(admission, isSubject, callerOf)],
+    interceptors: [
+      ownWays(responses),
+      dropUnread,
+      ...interceptors,
+      admitted(admission, isSubject, callerOf, (path) => endless.has(path)),
+    ],
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
     // Finds clients that vanished without a word within 80 s, so that their streams do not stay for ever.
     "grpc.keepalive_time_ms": 60_000,

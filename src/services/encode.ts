@@ -141,7 +141,7 @@ export function encodeSearchMemory(
 
 const foundBytes = ({ message, before, after }: Found): number => sum([message, ...before, ...after], messageBytes);
 
-function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord>): void {
+export function writeSession(out: WireWriter, field: number, session: Raw<SessionRecord>): void {
   const { _id, uid, user, metadata, deleted, lastMessageTime, deleteTime, purgeTime } = session;
   const { expireTime, idleTtlMs, expiresAt, forkedFrom } = session;
   out.message(field, sessionBytes(session), () => {
@@ -172,7 +172,7 @@ function writeForkOrigin(out: WireWriter, field: number, { session, sequence }: 
 
 type ForkOrigin = NonNullable<Raw<SessionRecord>["forkedFrom"]>;
 
-function writeMessage(
+export function writeMessage(
   out: WireWriter,
   field: number,
   stored: RawDocument<MessageRecord>,

@@ -5,11 +5,13 @@ import type { PurgeService } from "./purge.js";
 import type { SearchService } from "./search/index.js";
 import type { SessionService } from "./session.js";
 import type { UserService } from "./user.js";
+import type { WatchService } from "./watch/index.js";
 
 /** What the house does for those who call, whichever door they come by. */
 export interface Services {
   readonly session: SessionService;
   readonly fork: ForkService;
+  readonly watch: WatchService;
   readonly memory: MemoryService;
   readonly search: SearchService;
   readonly user: UserService;

@@ -187,3 +187,15 @@ export function isIndexGone(error: unknown): boolean {
 export function isLookupNeeded(error: unknown): boolean {
   return error instanceof LookupNeeded;
 }
+
+/** The database's log does not reach back any more to where it was to be read from, or is not that of the same collections. */
+export function isLogLost(error: unknown): boolean {
+  return error instanceof MongoServerError && LOG_LOST_CODES.has(Number(error.code));
+}
+
+const LOG_LOST_CODES = new Set([
+  136, // CappedPositionLost
+  280, // ChangeStreamFatalError
+  286, // ChangeStreamHistoryLost
+  326, // OplogQueryMinTsMissing
+]);

@@ -93,9 +93,13 @@ export async function findRaw<Name extends RawName>(
   { db }: Database,
   collection: Name,
   query: RawQuery<RawRecords[Name]>,
-  options: { readonly maxTimeMS: number; readonly session?: ClientSession },
+  options: {
+    readonly maxTimeMS: number;
+    readonly session?: ClientSession;
+    readonly readConcern?: Document | undefined;
+  },
 ): Promise<RawBatch<RawRecords[Name]>> {
-  const { session, maxTimeMS } = options;
+  const { session, maxTimeMS, readConcern = { level: "majority" } } = options;
   const command = {
     find: collection,
     ...query,
@@ -104,7 +108,7 @@ export async function findRaw<Name extends RawName>(
     singleBatch: true,
     maxTimeMS,
     // A snapshot's is the session's business.
-    ...(!session && { readConcern: { level: "majority" } }),
+    ...(!session && { readConcern }),
   };
   const run = () => db.command(command, { ...BATCH_AS_BYTES, session, readPreference: "primary" });
   // As the driver does for its own reads.

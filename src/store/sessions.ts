@@ -53,7 +53,7 @@ export function isVisible(
 }
 
 /** What can be large and is no part of a session's own answer. */
-const AS_ANSWERED = { summary: 0, terms: 0, retired: 0, forks: 0 };
+export const AS_ANSWERED = { summary: 0, terms: 0, retired: 0, forks: 0 };
 
 export function createSessionReader(database: Database, observer: StoreObserver = UNOBSERVED): SessionReader {
   const { sessions } = database;

@@ -144,7 +144,7 @@ async function play(seed: number, actors: readonly Actor[], steps: number, isAdm
 const newSeed = () => Math.floor(Math.random() * 2 ** 31);
 
 describe("two projects with the same ids", () => {
-  it("see nothing of each other, whatever both do", async () => {
+  it("see nothing of each other, whatever both do", { timeout: 300_000 }, async () => {
     const alone = await startKeyed();
     const own = { sessions: ["s0", "s1", "s2"], users: ["u0", "u1"] };
     const actors = await Promise.all(
@@ -241,7 +241,7 @@ async function twoProjects(): Promise<[Keyed, Keyed]> {
 }
 
 describe("two users of one project with keys of their own", () => {
-  it("see nothing of each other, whatever both do", async () => {
+  it("see nothing of each other, whatever both do", { timeout: 300_000 }, async () => {
     const alone = await startKeyed();
     const project = `p-${randomUUID()}`;
     const actors = await Promise.all(

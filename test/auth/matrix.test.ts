@@ -45,6 +45,7 @@ const CALLS: Readonly<Record<string, Call>> = {
   "SessionService/PurgeSession": (api, { sessionId }) => api.sessions.purgeSession({ sessionId }),
   "SessionService/ForkSession": (api, { sessionId }) => api.sessions.forkSession({ sessionId }),
   "SessionService/ListSessions": (api, { userId }) => api.sessions.listSessions({ userId }),
+  "SessionService/WatchSessions": (api, { sessionId }) => api.sessions.watchSessions({ sessionId }, { take: 1 }),
   "MemoryService/AddMemory": (api, { sessionId }) => api.memory.addMemory({ sessionId, messages: [{ content: "x" }] }),
   "MemoryService/GetMemory": (api, { sessionId }) => api.memory.getMemory({ sessionId }),
   "MemoryService/ListMessages": (api, { sessionId }) => api.memory.listMessages({ sessionId }),
@@ -135,7 +136,7 @@ async function seen(outcome: Promise<unknown>, fixture: Fixture): Promise<string
   const [settled] = await Promise.allSettled([outcome]);
   const all = settled.status === "fulfilled" ? settled.value : await failure(outcome);
   let text = JSON.stringify(all, (name, value) =>
-    /Time$|^uid$|^etag$|^(key|message)Id$|^secret$/.test(name) ? "…" : value,
+    /Time$|^uid$|^etag$|^(key|message)Id$|^secret$|^resumeToken$/.test(name) ? "…" : value,
   );
   for (const [name, id] of Object.entries(fixture)) text = text.replaceAll(id, name);
   return text;
@@ -231,7 +232,7 @@ describe("what is not this service's own", () => {
   const status = async (path: string, credential: string | undefined): Promise<number> => {
     const raw = rawClient(keyed.service.address);
     const shown = credential === undefined ? undefined : { authorization: `Bearer ${credential}` };
-    const { code } = await raw.call(path, { headers: { ...shown, "grpc-timeout": "60S" } });
+    const { code } = await raw.call(path, { headers: { ...shown, "grpc-timeout": "3S" } });
     raw.close();
     return code;
   };

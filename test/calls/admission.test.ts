@@ -234,7 +234,7 @@ describe("turns", () => {
 describe("a call that has left", () => {
   it("takes nothing any more, though more of it comes or it is only now to begin", () => {
     const admission = createAdmission({
-      limits: { maxCalls: 1, maxStreams: 1, maxRequestBytes: 16 * 1024 * 1024 },
+      limits: { maxCalls: 1, maxStreams: 1, maxWatchers: 1, maxRequestBytes: 16 * 1024 * 1024 },
       projectRate: undefined,
       isShared: false,
       presence: createPresence(60_000),

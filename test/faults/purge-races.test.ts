@@ -349,7 +349,7 @@ test("a session of 200,000 messages is deleted as fast as an empty one, and purg
       cacheBytes: 64 * 1024 * 1024,
       searchCacheBytes: 128 * 1024 * 1024,
       shutdownGraceMs: 2_000,
-      limits: { maxCalls: 1_000, maxStreams: 1_000, maxRequestBytes: 64 * 1024 * 1024 },
+      limits: { maxCalls: 1_000, maxStreams: 1_000, maxWatchers: 2_000, maxRequestBytes: 64 * 1024 * 1024 },
     },
     { host: "127.0.0.1", port: 0 },
   );

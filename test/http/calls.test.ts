@@ -59,7 +59,7 @@ it("gives back what requests took that waited behind another when their connecti
 
 it("takes no place for who has left while their credential was looked up", async () => {
   const log = pino({ level: "silent" });
-  const limits = { maxCalls: 2, maxStreams: 1, maxRequestBytes: 1024 * 1024 };
+  const limits = { maxCalls: 2, maxStreams: 1, maxWatchers: 1, maxRequestBytes: 1024 * 1024 };
   const lookups: ((principal: Principal) => void)[] = [];
   const neverAborted = new AbortController().signal;
   const turns = createTurns({ atATime: 8 });

@@ -42,7 +42,7 @@ afterAll(() => Promise.all(lanes.flat().map((service) => service.stop())));
 
 test.concurrent.each(LANES.map((options, lane) => ({ lane, ...options })))(
   "the service answers any sequence of calls as the rules say ($lane: $services at a time, cache $cacheBytes)",
-  { timeout: 1_800_000 },
+  { timeout: 600_000 },
   async ({ lane }) => {
     const apis = lanes[lane] as TestService[];
     const { database } = apis[0] as TestService;

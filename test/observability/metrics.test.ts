@@ -10,7 +10,15 @@ const GET = "/sessions.v1.SessionService/GetSession";
 const LIST = "/sessions.v1.SessionService/ListSessions";
 const GET_METHOD = { method: GET.slice(1) };
 
-function someMetrics(figures = { requestBytes: 0, searchIndexBytes: 0, cache: { sessions: 0, bytes: 0 } }): Metrics {
+const NO_FIGURES = {
+  requestBytes: 0,
+  searchIndexBytes: 0,
+  cache: { sessions: 0, bytes: 0 },
+  watchers: { atHead: 0, catchingUp: 0 },
+};
+
+function someMetrics(some: Partial<typeof NO_FIGURES> = {}): Metrics {
+  const figures = { ...NO_FIGURES, ...some };
   const methods = [
     { path: GET, streams: false },
     { path: LIST, streams: true },

@@ -288,6 +288,7 @@ const CHANGE_NO_MEMORY = [
   "getSession",
   "batchGetSessions",
   "listSessions",
+  "watchSessions",
   "getMemory",
   "listMessages",
   "getMessage",

@@ -62,7 +62,12 @@ export async function startHandMade(parts: {
   });
   const nothing = () => Promise.resolve(SECOND);
   const methods = { ask: ask ?? nothing, stream: stream ?? nothing };
-  server.addService(...adapt(operationsOf(definition, methods, new Set(), TYPES), { execution, callerOf }));
+  server.addService(
+    ...adapt(operationsOf(definition, methods, { unbounded: new Set(), endless: new Set() }, TYPES), {
+      execution,
+      callerOf,
+    }),
+  );
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
       error ? reject(error) : resolve(bound),

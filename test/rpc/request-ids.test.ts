@@ -62,7 +62,9 @@ test("who is refused at the door is told it, too", async () => {
   const keyed = await startService({
     auth: { keys: { adminKey: "the first admin's own secret, long enough" }, tokens: undefined },
   });
-  const busy = await startService({ limits: { maxCalls: 0, maxStreams: 0, maxRequestBytes: 16 * 1024 * 1024 } });
+  const busy = await startService({
+    limits: { maxCalls: 0, maxStreams: 0, maxWatchers: 0, maxRequestBytes: 16 * 1024 * 1024 },
+  });
   onTestFinished(async () => {
     await Promise.all([keyed.stop(), busy.stop()]);
   });

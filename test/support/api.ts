@@ -22,6 +22,8 @@ export interface Api {
 export interface CallOptions {
   /** Milliseconds from now. */
   readonly deadlineMs?: number;
+  /** How many responses of a stream are enough; default: all that it has. */
+  readonly take?: number;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -110,9 +112,13 @@ function call(client: Client, method: Method, request: unknown, options: CallOpt
       return;
     }
     const chunks: unknown[] = [];
-    client
+    const stream = client
       .makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, metadata, callOptions)
-      .on("data", (chunk) => chunks.push(chunk))
+      .on("data", (chunk) => {
+        if (chunks.push(chunk) !== options.take) return;
+        stream.cancel();
+        resolve(chunks);
+      })
       .on("error", reject)
       .on("end", () => resolve(chunks));
   });

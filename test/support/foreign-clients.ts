@@ -141,10 +141,7 @@ export async function kept(name: string, fill: (folder: string) => Promise<void>
   const draft = await mkdtemp(join(cache, "new-"));
   try {
     await fill(draft);
-    // Another test file may have needed it at the same time, and have been first.
-    await rename(draft, folder).catch((error) => {
-      if (!existsSync(folder)) throw error;
-    });
+    await rename(draft, folder);
   } finally {
     await rm(draft, { recursive: true, force: true });
   }

@@ -24,7 +24,7 @@ export interface TestServiceOptions extends Partial<Omit<ServerDeps, "database">
 
 /** The defaults of the configuration. */
 export const CACHE_BYTES = 64 * 1024 * 1024;
-export const LIMITS = { maxCalls: 1_000, maxStreams: 1_000, maxRequestBytes: 256 * 1024 * 1024 };
+export const LIMITS = { maxCalls: 1_000, maxStreams: 1_000, maxWatchers: 2_000, maxRequestBytes: 256 * 1024 * 1024 };
 
 /** A real server on a free port over the run's real MongoDB, and a stock client to it. */
 export async function startService(options: TestServiceOptions = {}): Promise<TestService> {

@@ -172,6 +172,16 @@ export const ErrorReason = {
    * {"session_id": "s1", "recent_message_id": "m3", "stored_recent_message_id": "m7"}.
    */
   ERROR_REASON_SUMMARY_SUPERSEDED: 31,
+  /**
+   * ERROR_REASON_RESUME_TOKEN_EXPIRED - The database's log does not reach back any more to where the token of a watcher stands, or whose a change was that it would have to be
+   * told can no longer be found out: list anew, and watch from then on. Status OUT_OF_RANGE.
+   */
+  ERROR_REASON_RESUME_TOKEN_EXPIRED: 32,
+  /**
+   * ERROR_REASON_WATCHER_TOO_SLOW - A watcher has fallen too far behind what happens: go on from the last token. Status RESOURCE_EXHAUSTED, metadata
+   * {"max_bytes": "16777216"}.
+   */
+  ERROR_REASON_WATCHER_TOO_SLOW: 33,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -209,4 +219,6 @@ export namespace ErrorReason {
   export type ERROR_REASON_EMBEDDINGS_UNAVAILABLE = typeof ErrorReason.ERROR_REASON_EMBEDDINGS_UNAVAILABLE;
   export type ERROR_REASON_TOO_MANY_MESSAGES = typeof ErrorReason.ERROR_REASON_TOO_MANY_MESSAGES;
   export type ERROR_REASON_SUMMARY_SUPERSEDED = typeof ErrorReason.ERROR_REASON_SUMMARY_SUPERSEDED;
+  export type ERROR_REASON_RESUME_TOKEN_EXPIRED = typeof ErrorReason.ERROR_REASON_RESUME_TOKEN_EXPIRED;
+  export type ERROR_REASON_WATCHER_TOO_SLOW = typeof ErrorReason.ERROR_REASON_WATCHER_TOO_SLOW;
 }

@@ -20,7 +20,7 @@ import {
 import { Struct } from "../../../src/domain/struct.js";
 import { Duration } from "../../google/protobuf/duration.js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
-import { MetadataMode, Session } from "./resources.js";
+import { Message, MetadataMode, Session } from "./resources.js";
 
 /** SessionOrder is the order of a listing of sessions. Sessions of the same time are in the order of their ids' bytes. */
 export const SessionOrder = {
@@ -41,6 +41,66 @@ export namespace SessionOrder {
   export type SESSION_ORDER_CREATE_TIME = typeof SessionOrder.SESSION_ORDER_CREATE_TIME;
   export type SESSION_ORDER_UPDATE_TIME = typeof SessionOrder.SESSION_ORDER_UPDATE_TIME;
   export type SESSION_ORDER_LAST_MESSAGE_TIME = typeof SessionOrder.SESSION_ORDER_LAST_MESSAGE_TIME;
+}
+
+/** EventType says what has happened. */
+export const EventType = {
+  /** EVENT_TYPE_UNSPECIFIED - Never sent. */
+  EVENT_TYPE_UNSPECIFIED: 0,
+  /** EVENT_TYPE_WATCHING - The stream is where its token says, and nothing else has happened. Only the token is set. */
+  EVENT_TYPE_WATCHING: 1,
+  /**
+   * EVENT_TYPE_SESSION_CREATED - The session was created: by CreateSession, AddMemory or ForkSession. Of a fork the messages do not come as events of their own: read
+   * them.
+   */
+  EVENT_TYPE_SESSION_CREATED: 2,
+  /**
+   * EVENT_TYPE_SESSION_UPDATED - The session's metadata, user or expiry has changed. A session that has moved from one user to another is told to the watchers of
+   * both; to those of the old one without `session`, and nothing more of it after that.
+   */
+  EVENT_TYPE_SESSION_UPDATED: 3,
+  /** EVENT_TYPE_SESSION_DELETED - The session was soft-deleted with its memory: by DeleteSession, DeleteUser or its expiry. */
+  EVENT_TYPE_SESSION_DELETED: 4,
+  /**
+   * EVENT_TYPE_SESSION_UNDELETED - The session is live again. With its memory, when `session` has a `message_count`: read it; the messages do not come as events of
+   * their own.
+   */
+  EVENT_TYPE_SESSION_UNDELETED: 5,
+  /** EVENT_TYPE_SESSION_PURGED - The session is erased, or is about to be, and was live or soft-deleted before. `session` is not set. */
+  EVENT_TYPE_SESSION_PURGED: 6,
+  /**
+   * EVENT_TYPE_MESSAGES_ADDED - Messages were added. `message_ids` names all of them, `messages` has those that are still there. What one transaction adds to a
+   * session comes in one response, or, where it is large, in several.
+   */
+  EVENT_TYPE_MESSAGES_ADDED: 7,
+  /** EVENT_TYPE_MESSAGE_UPDATED - Messages were changed. As for those that were added. */
+  EVENT_TYPE_MESSAGE_UPDATED: 8,
+  /**
+   * EVENT_TYPE_MESSAGE_DELETED - The messages in `message_ids` were deleted, one by one or by RewindMemory. A summary that covered what RewindMemory took away is gone,
+   * too.
+   */
+  EVENT_TYPE_MESSAGE_DELETED: 9,
+  /** EVENT_TYPE_MEMORY_CLEARED - All messages and the summary were deleted; the session lives. */
+  EVENT_TYPE_MEMORY_CLEARED: 10,
+  /** EVENT_TYPE_SUMMARY_SET - The summary was set. Read it with GetMemory. */
+  EVENT_TYPE_SUMMARY_SET: 11,
+} as const;
+
+export type EventType = typeof EventType[keyof typeof EventType];
+
+export namespace EventType {
+  export type EVENT_TYPE_UNSPECIFIED = typeof EventType.EVENT_TYPE_UNSPECIFIED;
+  export type EVENT_TYPE_WATCHING = typeof EventType.EVENT_TYPE_WATCHING;
+  export type EVENT_TYPE_SESSION_CREATED = typeof EventType.EVENT_TYPE_SESSION_CREATED;
+  export type EVENT_TYPE_SESSION_UPDATED = typeof EventType.EVENT_TYPE_SESSION_UPDATED;
+  export type EVENT_TYPE_SESSION_DELETED = typeof EventType.EVENT_TYPE_SESSION_DELETED;
+  export type EVENT_TYPE_SESSION_UNDELETED = typeof EventType.EVENT_TYPE_SESSION_UNDELETED;
+  export type EVENT_TYPE_SESSION_PURGED = typeof EventType.EVENT_TYPE_SESSION_PURGED;
+  export type EVENT_TYPE_MESSAGES_ADDED = typeof EventType.EVENT_TYPE_MESSAGES_ADDED;
+  export type EVENT_TYPE_MESSAGE_UPDATED = typeof EventType.EVENT_TYPE_MESSAGE_UPDATED;
+  export type EVENT_TYPE_MESSAGE_DELETED = typeof EventType.EVENT_TYPE_MESSAGE_DELETED;
+  export type EVENT_TYPE_MEMORY_CLEARED = typeof EventType.EVENT_TYPE_MEMORY_CLEARED;
+  export type EVENT_TYPE_SUMMARY_SET = typeof EventType.EVENT_TYPE_SUMMARY_SET;
 }
 
 /** CreateSessionRequest is the request of CreateSession. */
@@ -299,6 +359,51 @@ export interface ListSessionsResponse {
    * listing.
    */
   nextCursor: string;
+}
+
+/** WatchSessionsRequest is the request of WatchSessions. */
+export interface WatchSessionsRequest {
+  /** Optional. Only this session. It need not exist yet. Not together with `user_id`. */
+  sessionId?:
+    | string
+    | undefined;
+  /**
+   * Optional. Only sessions of this user. Unset, with no `session_id` either: all sessions that the caller may see. Not together with
+   * `session_id`.
+   */
+  userId?:
+    | string
+    | undefined;
+  /**
+   * Optional. The `resume_token` of an earlier response with the same filter, to go on right behind it. Empty: from now on. A token of another
+   * filter or another caller's is INVALID_ARGUMENT (INVALID_CURSOR); one that the oplog does not reach back to any more is OUT_OF_RANGE
+   * (RESUME_TOKEN_EXPIRED). The first response is of the type EVENT_TYPE_WATCHING then, too, with the same place.
+   */
+  resumeToken: string;
+}
+
+/** WatchSessionsResponse is one event, or a part of a large one. It is below 4 MiB. */
+export interface WatchSessionsResponse {
+  /** Output only. What has happened. */
+  eventType: EventType;
+  /** Output only. The id of the session that it has happened to. Empty for EVENT_TYPE_WATCHING. */
+  sessionId: string;
+  /**
+   * Output only. The session as the change has left it. Of a change that is more than 5 minutes old it may be as some later one has
+   * left it. Unset where the session has been erased since, or has gone to another user than the one who is watched, or whom the
+   * caller is bound to.
+   */
+  session:
+    | Session
+    | undefined;
+  /** Output only. The messages that were added or changed, in the order of their sequences, as far as they are still there. */
+  messages: Message[];
+  /** Output only. The ids of all messages that were added, changed or deleted. */
+  messageIds: string[];
+  /** Output only. Goes on right behind this response. */
+  resumeToken: string;
+  /** Output only. When the change was committed, by the database's clock. Unset for EVENT_TYPE_WATCHING. */
+  eventTime: Timestamp | undefined;
 }
 
 function createBaseCreateSessionRequest(): CreateSessionRequest {
@@ -1756,6 +1861,224 @@ export const ListSessionsResponse: MessageFns<ListSessionsResponse> = {
   },
 };
 
+function createBaseWatchSessionsRequest(): WatchSessionsRequest {
+  return { sessionId: undefined, userId: undefined, resumeToken: "" };
+}
+
+export const WatchSessionsRequest: MessageFns<WatchSessionsRequest> = {
+  encode(message: WatchSessionsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sessionId !== undefined) {
+      writer.uint32(10).string(message.sessionId);
+    }
+    if (message.userId !== undefined) {
+      writer.uint32(18).string(message.userId);
+    }
+    if (message.resumeToken !== "") {
+      writer.uint32(26).string(message.resumeToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchSessionsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchSessionsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sessionId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.userId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.resumeToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WatchSessionsRequest>): WatchSessionsRequest {
+    return WatchSessionsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchSessionsRequest>): WatchSessionsRequest {
+    const message = createBaseWatchSessionsRequest();
+    message.sessionId = object.sessionId ?? undefined;
+    message.userId = object.userId ?? undefined;
+    message.resumeToken = object.resumeToken ?? "";
+    return message;
+  },
+};
+
+function createBaseWatchSessionsResponse(): WatchSessionsResponse {
+  return {
+    eventType: 0,
+    sessionId: "",
+    session: undefined,
+    messages: [],
+    messageIds: [],
+    resumeToken: "",
+    eventTime: undefined,
+  };
+}
+
+export const WatchSessionsResponse: MessageFns<WatchSessionsResponse> = {
+  encode(message: WatchSessionsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.eventType !== 0) {
+      writer.uint32(8).int32(message.eventType);
+    }
+    if (message.sessionId !== "") {
+      writer.uint32(18).string(message.sessionId);
+    }
+    if (message.session !== undefined) {
+      Session.encode(message.session, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.messages) {
+      Message.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.messageIds) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.resumeToken !== "") {
+      writer.uint32(50).string(message.resumeToken);
+    }
+    if (message.eventTime !== undefined) {
+      Timestamp.encode(message.eventTime, writer.uint32(58).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchSessionsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchSessionsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.eventType = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.sessionId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.session = Session.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.messages.push(Message.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.messageIds.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.resumeToken = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.eventTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WatchSessionsResponse>): WatchSessionsResponse {
+    return WatchSessionsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchSessionsResponse>): WatchSessionsResponse {
+    const message = createBaseWatchSessionsResponse();
+    message.eventType = object.eventType ?? 0;
+    message.sessionId = object.sessionId ?? "";
+    message.session = (object.session !== undefined && object.session !== null)
+      ? Session.fromPartial(object.session)
+      : undefined;
+    message.messages = object.messages?.map((e) => Message.fromPartial(e)) || [];
+    message.messageIds = object.messageIds?.map((e) => e) || [];
+    message.resumeToken = object.resumeToken ?? "";
+    message.eventTime = (object.eventTime !== undefined && object.eventTime !== null)
+      ? Timestamp.fromPartial(object.eventTime)
+      : undefined;
+    return message;
+  },
+};
+
 /**
  * SessionService creates, reads, changes, deletes, restores and lists sessions. MemoryService also creates sessions, by
  * adding memory to them.
@@ -1922,6 +2245,37 @@ export const SessionServiceService = {
       Buffer.from(ListSessionsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListSessionsResponse => ListSessionsResponse.decode(value),
   },
+  /**
+   * WatchSessions tells what is committed from now on: of one session, of one user's, or of all of the project. It ends only when
+   * its caller leaves, or with an error.
+   *
+   * The first response has the type EVENT_TYPE_WATCHING. What the caller reads after it has come, plus all later events, is complete:
+   * nothing lies between. Another one comes at least every 30 s while nothing happens.
+   *
+   * Every response has a `resume_token`, and a call with that token goes on right behind the response, at any process, for as long as the
+   * database's oplog reaches back; then it is OUT_OF_RANGE (RESUME_TOKEN_EXPIRED), and the caller lists anew. So each event comes at least
+   * once, none is lost, and none comes of a change that failed. An event may come again, after a resume above all: a caller knows it by
+   * the sequence of its messages, or by the etag of its session. Events of one session come in the order of its commits. Those of
+   * different sessions that were changed in one transaction come in any order.
+   *
+   * A deleted or redacted thing is not given out again, however late an event arrives: messages are read when they are sent. Those that have
+   * been deleted, cleared or taken away since are missing then, and those that have been changed are as they are now; the event of that
+   * change comes later in the stream.
+   *
+   * A caller who falls more than 16 MiB behind is ended with RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW), and so is one who does not
+   * read what is under way to them while others need the room; they go on from their last token. A process that stops ends its
+   * watchers with UNAVAILABLE (SHUTTING_DOWN), and one that has not reached the database for 30 s with UNAVAILABLE (STORAGE_UNAVAILABLE).
+   */
+  watchSessions: {
+    path: "/sessions.v1.SessionService/WatchSessions" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchSessionsRequest): Buffer => Buffer.from(WatchSessionsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchSessionsRequest => WatchSessionsRequest.decode(value),
+    responseSerialize: (value: WatchSessionsResponse): Buffer =>
+      Buffer.from(WatchSessionsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchSessionsResponse => WatchSessionsResponse.decode(value),
+  },
 } as const;
 
 export interface SessionServiceServer extends UntypedServiceImplementation {
@@ -1999,6 +2353,28 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
    * reader, and come twice or not at all. A client that stops reading stops the query; one that goes away ends it.
    */
   listSessions: handleServerStreamingCall<ListSessionsRequest, ListSessionsResponse>;
+  /**
+   * WatchSessions tells what is committed from now on: of one session, of one user's, or of all of the project. It ends only when
+   * its caller leaves, or with an error.
+   *
+   * The first response has the type EVENT_TYPE_WATCHING. What the caller reads after it has come, plus all later events, is complete:
+   * nothing lies between. Another one comes at least every 30 s while nothing happens.
+   *
+   * Every response has a `resume_token`, and a call with that token goes on right behind the response, at any process, for as long as the
+   * database's oplog reaches back; then it is OUT_OF_RANGE (RESUME_TOKEN_EXPIRED), and the caller lists anew. So each event comes at least
+   * once, none is lost, and none comes of a change that failed. An event may come again, after a resume above all: a caller knows it by
+   * the sequence of its messages, or by the etag of its session. Events of one session come in the order of its commits. Those of
+   * different sessions that were changed in one transaction come in any order.
+   *
+   * A deleted or redacted thing is not given out again, however late an event arrives: messages are read when they are sent. Those that have
+   * been deleted, cleared or taken away since are missing then, and those that have been changed are as they are now; the event of that
+   * change comes later in the stream.
+   *
+   * A caller who falls more than 16 MiB behind is ended with RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW), and so is one who does not
+   * read what is under way to them while others need the room; they go on from their last token. A process that stops ends its
+   * watchers with UNAVAILABLE (SHUTTING_DOWN), and one that has not reached the database for 30 s with UNAVAILABLE (STORAGE_UNAVAILABLE).
+   */
+  watchSessions: handleServerStreamingCall<WatchSessionsRequest, WatchSessionsResponse>;
 }
 
 export interface SessionServiceClient extends Client {
@@ -2196,6 +2572,36 @@ export interface SessionServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ListSessionsResponse>;
+  /**
+   * WatchSessions tells what is committed from now on: of one session, of one user's, or of all of the project. It ends only when
+   * its caller leaves, or with an error.
+   *
+   * The first response has the type EVENT_TYPE_WATCHING. What the caller reads after it has come, plus all later events, is complete:
+   * nothing lies between. Another one comes at least every 30 s while nothing happens.
+   *
+   * Every response has a `resume_token`, and a call with that token goes on right behind the response, at any process, for as long as the
+   * database's oplog reaches back; then it is OUT_OF_RANGE (RESUME_TOKEN_EXPIRED), and the caller lists anew. So each event comes at least
+   * once, none is lost, and none comes of a change that failed. An event may come again, after a resume above all: a caller knows it by
+   * the sequence of its messages, or by the etag of its session. Events of one session come in the order of its commits. Those of
+   * different sessions that were changed in one transaction come in any order.
+   *
+   * A deleted or redacted thing is not given out again, however late an event arrives: messages are read when they are sent. Those that have
+   * been deleted, cleared or taken away since are missing then, and those that have been changed are as they are now; the event of that
+   * change comes later in the stream.
+   *
+   * A caller who falls more than 16 MiB behind is ended with RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW), and so is one who does not
+   * read what is under way to them while others need the room; they go on from their last token. A process that stops ends its
+   * watchers with UNAVAILABLE (SHUTTING_DOWN), and one that has not reached the database for 30 s with UNAVAILABLE (STORAGE_UNAVAILABLE).
+   */
+  watchSessions(
+    request: WatchSessionsRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchSessionsResponse>;
+  watchSessions(
+    request: WatchSessionsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchSessionsResponse>;
 }
 
 export const SessionServiceClient = makeGenericClientConstructor(

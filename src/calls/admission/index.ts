@@ -14,6 +14,8 @@ export interface AdmissionLimits {
   readonly maxCalls: number;
   /** Listings in flight, which live as long as their readers want. */
   readonly maxStreams: number;
+  /** Those who watch, which they may do for days. */
+  readonly maxWatchers: number;
   /** Bytes of the requests of all calls in flight. */
   readonly maxRequestBytes: number;
 }
@@ -51,8 +53,9 @@ export interface Admission {
 
 export interface Arriving {
   readonly path: string;
-  /** Whether it is a listing. */
+  /** Whether it is a listing, or one that has no end of its own. */
   readonly streams: boolean;
+  readonly endless?: boolean | undefined;
   readonly principal: Principal;
 }
 
@@ -94,7 +97,12 @@ export function createAdmission({
 }: AdmissionOptions): Admission {
   const sharesOf = (max: number, atLeast: number): Shares =>
     createShares({ max, atLeast, kept: isShared ? Math.floor(max / KEPT_PART) : 0 });
-  const places = { calls: sharesOf(limits.maxCalls, 1), streams: sharesOf(limits.maxStreams, 1) };
+  const maxOf = { calls: limits.maxCalls, streams: limits.maxStreams, watchers: limits.maxWatchers };
+  const places = {
+    calls: sharesOf(maxOf.calls, 1),
+    streams: sharesOf(maxOf.streams, 1),
+    watchers: sharesOf(maxOf.watchers, 1),
+  };
   const room = sharesOf(limits.maxRequestBytes, MAX_REQUEST_BYTES + FRAME_BYTES);
   const rates = projectRate === undefined ? undefined : createRates(projectRate);
   const logRefusal = createRefusalLog(log);
@@ -104,10 +112,10 @@ export function createAdmission({
     get requestBytes() {
       return room.total;
     },
-    begin({ path, streams, principal }, turnAway) {
+    begin({ path, streams, endless, principal }, turnAway) {
       const { project } = principal;
-      const kind = streams ? "streams" : "calls";
-      const max = streams ? limits.maxStreams : limits.maxCalls;
+      const kind = endless ? "watchers" : streams ? "streams" : "calls";
+      const max = maxOf[kind];
       const projects = presence.note(project);
       let isRefused = false;
       let isIn = false;

@@ -23,6 +23,7 @@ const CODES: Readonly<Record<Answer["code"], Code>> = {
   NOT_FOUND: Code.NotFound,
   PERMISSION_DENIED: Code.PermissionDenied,
   RESOURCE_EXHAUSTED: Code.ResourceExhausted,
+  OUT_OF_RANGE: Code.OutOfRange,
   UNAUTHENTICATED: Code.Unauthenticated,
   UNAVAILABLE: Code.Unavailable,
   UNIMPLEMENTED: Code.Unimplemented,

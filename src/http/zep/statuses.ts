@@ -13,6 +13,7 @@ const STATUSES: Readonly<Record<Answer["code"], number>> = {
   PERMISSION_DENIED: 403,
   NOT_FOUND: 404,
   ABORTED: 409,
+  OUT_OF_RANGE: 400,
   RESOURCE_EXHAUSTED: 429,
   CANCELLED: 499,
   INTERNAL: 500,

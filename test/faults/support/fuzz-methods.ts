@@ -43,6 +43,7 @@ const KINDS: Readonly<Record<string, Kinds & { weight?: number }>> = {
   purgeSession: { ids: [1], weight: 0.3 },
   forkSession: { ids: [1], optionalIds: [3], structs: [5], weight: 0.3 },
   listSessions: { counts: [1, 3], cursors: [2], optionalIds: [4], structs: [5], times: [6, 7, 11, 12], enums: [8] },
+  watchSessions: { optionalIds: [1, 2], cursors: [3], weight: 0.3 },
   addMemory: { ids: [1], optionalIds: [3], structs: [4, 6], counts64: [5], enums: [7], weight: 2 },
   getMemory: { ids: [1], counts: [2, 3, 4], enums: [5] },
   listMessages: { ids: [1], counts: [2, 4], cursors: [3] },

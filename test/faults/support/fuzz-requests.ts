@@ -91,6 +91,8 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
         descending: random.chance(0.5),
         showDeleted: random.chance(0.5),
       };
+    case "watchSessions":
+      return random.chance(0.5) ? { sessionId } : { userId };
     case "addMemory":
       return {
         sessionId,
