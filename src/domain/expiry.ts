@@ -28,12 +28,10 @@ export function withoutExpiry(session: SessionRecord): SessionRecord {
   return { ...session, expireTime: undefined, idleTtlMs: undefined, expiresAt: undefined };
 }
 
-/** The session when something is added to it. Its life never gets shorter by that, where two clocks differ a little. */
+/** The session when something is added to it. */
 export function addedTo(session: SessionRecord, now: Date): SessionRecord {
-  const { idleTtlMs, expiresAt } = session;
-  if (idleTtlMs === undefined) return session;
-  const moved = after(now, idleTtlMs);
-  return { ...session, expiresAt: expiresAt && expiresAt > moved ? expiresAt : moved };
+  const { idleTtlMs } = session;
+  return idleTtlMs === undefined ? session : { ...session, expiresAt: after(now, idleTtlMs) };
 }
 
 /** The session when it is deleted: what it was to expire by waits for its return. */
@@ -41,12 +39,15 @@ export function asleep(session: SessionRecord): SessionRecord {
   return session.expiresAt === undefined ? session : { ...session, expiresAt: undefined };
 }
 
-/** The session when it comes back: idleness counts anew, and a moment that has passed is gone, or it would be deleted at once. */
-export function awake(session: SessionRecord, now: Date): SessionRecord {
-  const { expireTime, idleTtlMs } = session;
-  if (idleTtlMs !== undefined) return { ...session, expiresAt: after(now, idleTtlMs) };
+/**
+ * The session when it comes back, with its last change: idleness counts anew from that, and a moment that has passed is gone, or it would
+ * be deleted at once.
+ */
+export function awake(session: SessionRecord): SessionRecord {
+  const { updateTime, expireTime, idleTtlMs } = session;
+  if (idleTtlMs !== undefined) return { ...session, expiresAt: after(updateTime, idleTtlMs) };
   if (expireTime === undefined) return session;
-  return expireTime > now ? { ...session, expiresAt: expireTime } : withoutExpiry(session);
+  return expireTime > updateTime ? { ...session, expiresAt: expireTime } : withoutExpiry(session);
 }
 
 /** Whether the moment has come. */

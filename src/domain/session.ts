@@ -313,7 +313,7 @@ export function revived(
 ): Decision<SessionRecord> & { session: SessionRecord } {
   const owner = session.user === undefined ? undefined : liveUser(state.users, session.user);
   const after: SessionRecord = {
-    ...awake(touched(session, state.now), state.now),
+    ...awake(touched(session, state.now)),
     userEpoch: owner?.epoch,
     deleted: false,
     deleteTime: undefined,

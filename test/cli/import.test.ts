@@ -63,6 +63,33 @@ test("a file is imported, and imported again without adding anything", async () 
   expect(found).toMatchObject([{ userId: "ann", metadata: { a: { b: 1 } }, messageCount: 2500 }, { messageCount: 0 }]);
 });
 
+test("what a session expires by is imported and shown, unless its moment has passed", async () => {
+  const expire_time = "2100-01-02T03:04:05.006Z";
+  const lines = [
+    { session_id: "idle", idle_ttl: "86400.069s" },
+    { session_id: "timed", expire_time },
+    { session_id: "passed", expire_time: "2001-01-02T03:04:05Z" },
+  ];
+  expect((await importText(jsonLines(lines))).code).toBe(0);
+  const shown = async (id: string) => JSON.parse((await sessions("show", id, "--json")).stdout);
+  const idle = await shown("idle");
+  expect(idle).toMatchObject({ idle_ttl: "86400.069s" });
+  expect(Date.parse(idle.expires_at)).toBe(Date.parse(idle.create_time) + 86_400_069);
+  expect(await shown("timed")).toMatchObject({ expire_time, expires_at: expire_time });
+  expect(Object.keys(await shown("passed"))).not.toContain("expires_at");
+  expect((await sessions("show", "timed")).stdout).toMatch(/expires .*2100-01-02 03:04:05Z/);
+
+  const bad = [{ idle_ttl: "1d" }, { idle_ttl: 5 }, { expire_time: "soon" }, { expire_time, idle_ttl: "1s" }];
+  const { code, stderr } = await importText(jsonLines(bad.map((fields) => ({ session_id: "bad", ...fields }))));
+  expect(code).toBe(1);
+  expect(stderr.trim().split("\n")).toEqual([
+    "line 1: idle_ttl is not such as 3600s",
+    "line 2: idle_ttl is not a string",
+    "line 3: expire_time is not such as 2024-05-01T10:00:00Z",
+    "line 4: expire_time and idle_ttl are both there",
+  ]);
+});
+
 test("large messages are split into several calls", async () => {
   const messages = Array.from({ length: 12 }, (_, n) => ({ message_id: `m${n}`, content: `${n}`.repeat(500_000) }));
   expect((await importText(jsonLines([{ session_id: "large", messages }]))).code).toBe(0);

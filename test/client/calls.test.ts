@@ -110,6 +110,33 @@ test("a window of a memory, and state that is changed with what is added", async
   await expect(window({ windowStart: "middle" as "any" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
 });
 
+test("a session expires when it is told to, by dates and milliseconds", async () => {
+  const client = connect();
+  const expireTime = new Date(Date.now() + 3_600_000);
+  const timed = await client.createSession({ sessionId: "expiring", expireTime });
+  expect(timed).toMatchObject({ expireTime, expiresAt: expireTime });
+  expect(timed.idleTtlMs).toBeUndefined();
+  const idle = await client.updateSession({ sessionId: "expiring", idleTtlMs: 86_400_001 });
+  expect(idle).toMatchObject({ idleTtlMs: 86_400_001, expiresAt: new Date(idle.createTime.getTime() + 86_400_001) });
+  expect(idle.expireTime).toBeUndefined();
+  expect(await client.getSession({ sessionId: "expiring" })).toEqual(idle);
+  const cleared = await client.updateSession({ sessionId: "expiring", clearExpiry: true });
+  expect([cleared.expireTime, cleared.idleTtlMs, cleared.expiresAt]).toEqual([undefined, undefined, undefined]);
+  await client.addMemory({ sessionId: "expiring too", messages: [{ content: "a" }], idleTtlMs: 1_000_000 });
+  expect(await client.getSession({ sessionId: "expiring too" })).toMatchObject({ idleTtlMs: 1_000_000 });
+
+  for (const idleTtlMs of [0, -1, Number.NaN]) {
+    expect(await failure(client.createSession({ sessionId: "x", idleTtlMs }))).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      violations: [{ field: "idle_ttl" }],
+    });
+  }
+  expect(await failure(client.createSession({ sessionId: "x", expireTime, idleTtlMs: 1 }))).toMatchObject({
+    code: "INVALID_ARGUMENT",
+    violations: [{ field: "expire_time" }],
+  });
+});
+
 test("messages come back as they went in", async () => {
   const client = connect();
   const roleTypes: RoleType[] = ["system", "assistant", "user", "function", "tool"];

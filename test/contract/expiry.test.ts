@@ -21,8 +21,10 @@ const RETENTION = 30 * DAY;
 
 /** It looks for what has expired every 25 ms. */
 let service: TestService;
+let stored: TestService["database"]["sessions"];
 beforeAll(async () => {
   service = await startService({ purgeIntervalMs: 100, retentionMs: RETENTION });
+  stored = service.database.sessions;
 });
 afterAll(() => service.stop());
 
@@ -35,8 +37,6 @@ const isLive = async (sessionId: string) => (await shown(sessionId)).deleteTime 
 const expired = (sessionId: string) => until(async () => !(await isLive(sessionId)));
 const memoryOf = async (sessionId: string) =>
   (await service.memory.getMemory({ sessionId })).messages.map(({ content }) => content);
-/** Soon, and yet not before a loaded machine has done what is to be done before. */
-const SOON = 3_000;
 /** Long enough for several looks. */
 const severalLooks = async () => {
   const sessionId = newId("marker");
@@ -61,17 +61,21 @@ describe("a session with an expire_time", () => {
     expect((await service.memory.clearMemory({ sessionId })).session).toMatchObject(expected);
   });
 
-  it.concurrent("is soft-deleted then with its memory, not before, and counted no more", async () => {
+  it("is soft-deleted then with its memory, not before, and counted no more", async () => {
     const sessionId = newId();
     const userId = newId("user");
     await service.users.createUser({ userId });
-    const at = Date.now() + SOON;
-    await service.memory.addMemory({ sessionId, userId, messages: texts("a", "b"), expiry: expireTime(at) });
+    const expiry = expireTime(Date.now() + HOUR);
+    await service.memory.addMemory({ sessionId, userId, messages: texts("a", "b"), expiry });
+    await severalLooks();
     expect(await memoryOf(sessionId)).toEqual(["a", "b"]);
+    // As if all but the last of the hour had passed.
+    const at = new Date(Date.now() + 200);
+    await stored.updateOne({ _id: `default/${sessionId}` }, { $set: { expireTime: at, expiresAt: at } });
     await expired(sessionId);
     const session = await shown(sessionId);
     const deletedAt = millis(session.deleteTime);
-    expect(deletedAt).toBeGreaterThanOrEqual(at);
+    expect(deletedAt).toBeGreaterThanOrEqual(at.getTime());
     expect(millis(session.purgeTime)).toBe(deletedAt + RETENTION);
     expect(session).toMatchObject({ messageCount: 0, lastMessageTime: undefined });
     expect(millis(session.updateTime)).toBe(deletedAt);
@@ -116,22 +120,14 @@ describe("a session with an idle_ttl", () => {
     }
   });
 
-  it.concurrent("is soft-deleted when nothing was added for so long, not before", async () => {
+  it("is soft-deleted when nothing was added for so long, not before", async () => {
     const sessionId = newId();
-    await service.memory.addMemory({ sessionId, messages: texts("a"), expiry: idleTtl(SOON) });
-    for (const text of ["b", "c", "d"]) {
-      await aMoment();
-      await service.memory.addMemory({ sessionId, messages: texts(text) });
-    }
-    let last: Session | undefined;
-    await until(async () => {
-      const now = await shown(sessionId);
-      if (now.deleteTime === undefined) last = now;
-      return now.deleteTime !== undefined;
-    });
-    expect(millis((await shown(sessionId)).deleteTime)).toBeGreaterThanOrEqual(expiresAt(last) ?? 0);
-    await severalLooks();
-    expect(await isLive(sessionId)).toBe(false);
+    await service.memory.addMemory({ sessionId, messages: texts("a"), expiry: idleTtl(HOUR) });
+    for (const text of ["b", "c"]) await service.memory.addMemory({ sessionId, messages: texts(text) });
+    const { session } = await service.sessions.updateSession({ sessionId, expiry: idleTtl(300) });
+    await expired(sessionId);
+    expect(expiresAt(session)).toBe(millis(session?.lastMessageTime) + 300);
+    expect(millis((await shown(sessionId)).deleteTime)).toBeGreaterThanOrEqual(expiresAt(session) ?? 0);
   });
 
   it("lives on when old messages are imported: when they were added counts, not when they were made", async () => {
@@ -189,15 +185,14 @@ describe("AddMemory", () => {
     expect(await shown(sessionId)).toMatchObject({ expiry: undefined, expiresAt: undefined });
   });
 
-  it.concurrent("can be repeated when its expire_time has passed, and is refused then only where it would create", async () => {
+  it("can be repeated when its expire_time has passed, and is refused then only where it would create", async () => {
     const sessionId = newId();
-    const at = Date.now() + SOON;
-    const request = { sessionId, messages: withIds("m1"), expiry: expireTime(at) };
+    const request = { sessionId, messages: withIds("m1") };
     const answer = await service.memory.addMemory(request);
-    await service.sessions.updateSession({ sessionId, clearExpiry: true });
-    await until(async () => Date.now() > at);
-    expect(await service.memory.addMemory(request)).toEqual(answer);
-    expect(await refusal(service.memory.addMemory({ ...request, sessionId: newId() }))).toEqual(invalid("expire_time"));
+    const expiry = expireTime(Date.now() - 1);
+    expect(await service.memory.addMemory({ ...request, expiry })).toEqual(answer);
+    const elsewhere = { ...request, sessionId: newId(), expiry };
+    expect(await refusal(service.memory.addMemory(elsewhere))).toEqual(invalid("expire_time"));
   });
 });
 
@@ -238,13 +233,15 @@ describe("UpdateSession", () => {
     await expired(sessionId);
   });
 
-  it.concurrent("that clears an expiry in time has the session live on", async () => {
-    const sessionId = newId();
-    await service.sessions.createSession({ sessionId, expiry: idleTtl(SOON) });
-    await service.sessions.updateSession({ sessionId, clearExpiry: true });
-    await new Promise((resolve) => setTimeout(resolve, SOON));
-    await severalLooks();
-    expect(await isLive(sessionId)).toBe(true);
+  it("that clears an expiry leaves nothing of it, as in a session that never had one", async () => {
+    const [cleared, plain] = [newId(), newId()];
+    for (const sessionId of [cleared, plain]) await service.sessions.createSession({ sessionId });
+    for (const expiry of [idleTtl(HOUR), expireTime(Date.now() + HOUR)]) {
+      await service.sessions.updateSession({ sessionId: cleared, expiry });
+      await service.sessions.updateSession({ sessionId: cleared, clearExpiry: true });
+    }
+    const [one, other] = await Promise.all([cleared, plain].map((id) => stored.findOne({ _id: `default/${id}` })));
+    expect(Object.keys(one ?? {}).sort()).toEqual(Object.keys(other ?? {}).sort());
   });
 
   it("of a soft-deleted session is NOT_FOUND, and a wrong etag changes nothing", async () => {
@@ -339,32 +336,31 @@ describe("what comes back", () => {
     expect(expiresAt(again)).toBe(millis(again.lastMessageTime) + HOUR);
   });
 
-  it.concurrent("of what was deleted by hand keeps an expire_time to come, and loses one that has passed", async () => {
+  it("of what was deleted by hand keeps an expire_time to come, and loses one that has passed", async () => {
     const sessionId = newId();
-    const at = Date.now() + SOON;
-    await service.sessions.createSession({ sessionId, expiry: expireTime(at) });
+    const expiry = expireTime(Date.now() + HOUR);
+    await service.sessions.createSession({ sessionId, expiry });
     await service.sessions.deleteSession({ sessionId });
     const { session } = await service.sessions.undeleteSession({ sessionId });
-    expect(session).toMatchObject({ expiry: expireTime(at), expiresAt: timestamp(at) });
+    expect(session).toMatchObject({ expiry, expiresAt: expiry.value });
     await service.sessions.deleteSession({ sessionId });
-    await until(async () => Date.now() > at + 20);
-    expect(await shown(sessionId)).toMatchObject({ expiry: expireTime(at), expiresAt: undefined });
+    // As if the hour had passed.
+    await stored.updateOne({ _id: `default/${sessionId}` }, { $set: { expireTime: new Date(Date.now() - 1) } });
     expect((await service.sessions.undeleteSession({ sessionId })).session).toMatchObject(NONE);
   });
 
-  it.concurrent("with its user keeps its expiry, and does not expire while they are deleted", async () => {
+  it("with its user keeps its expiry, and does not expire while they are deleted", async () => {
     const [sessionId, userId] = [newId(), newId("user")];
     await service.users.createUser({ userId });
-    await service.memory.addMemory({ sessionId, userId, messages: texts("a"), expiry: idleTtl(SOON) });
+    await service.memory.addMemory({ sessionId, userId, messages: texts("a"), expiry: idleTtl(HOUR) });
     await service.users.deleteUser({ userId });
-    expect(await shown(sessionId)).toMatchObject({ expiry: idleTtl(SOON), expiresAt: undefined });
-    await new Promise((resolve) => setTimeout(resolve, SOON));
-    await severalLooks();
+    expect(await shown(sessionId)).toMatchObject({ expiry: idleTtl(HOUR), expiresAt: undefined });
     await service.users.undeleteUser({ userId, restoreSessions: true });
     const restored = await shown(sessionId);
-    expect(restored).toMatchObject({ expiry: idleTtl(SOON), messageCount: 1 });
-    expect(expiresAt(restored)).toBe(millis(restored.updateTime) + SOON);
+    expect(restored).toMatchObject({ expiry: idleTtl(HOUR), messageCount: 1 });
+    expect(expiresAt(restored)).toBe(millis(restored.updateTime) + HOUR);
     expect((await service.users.getUser({ userId })).user).toMatchObject({ sessionCount: 1 });
+    await service.sessions.updateSession({ sessionId, expiry: idleTtl(1) });
     await expired(sessionId);
     expect((await service.users.getUser({ userId })).user).toMatchObject({ sessionCount: 0 });
   });

@@ -43,6 +43,8 @@ const memory = (sessionId: string) => async (api: Api) => {
   const { messages, session } = await api.memory.getMemory({ sessionId, lastN: 3 });
   return { session: session?.messageCount, messages: messages.map(({ messageId }) => messageId) };
 };
+const expiry = (sessionId: string) => async (api: Api) =>
+  (await api.sessions.getSession({ sessionId, showDeleted: true })).session?.expiry?.$case ?? "none";
 const user = (userId: string) => async (api: Api) => (await api.users.getUser({ userId })).user?.userId;
 const sessionCount = (userId: string) => async (api: Api) => (await api.users.getUser({ userId })).user?.sessionCount;
 const list = (userId: string) => async (api: Api) =>
@@ -69,6 +71,19 @@ const operations: Record<string, Operation> = {
     prepare: (api) => withUser(api, MANY),
     act: (api) => api.sessions.deleteSession({ sessionId: "s" }),
     probes: { session: session("s"), memory: memory("s"), list: list("u"), user: sessionCount("u") },
+  },
+  "a session that expires": {
+    prepare: (api) => withUser(api, MANY),
+    async alter({ sessions }) {
+      await sessions.updateOne({ _id: "default/s" }, { $set: { idleTtlMs: 1_000, expiresAt: new Date() } });
+    },
+    probes: {
+      session: session("s"),
+      expiry: expiry("s"),
+      memory: memory("s"),
+      list: list("u"),
+      user: sessionCount("u"),
+    },
   },
   "ClearMemory and its housekeeping": {
     prepare: (api) => addMany(api, "s", 5),

@@ -59,6 +59,12 @@ export interface Message {
   isNamed: boolean;
 }
 
+/**
+ * What ends a session by itself: a moment, or so long after the latest of the times that have these names. All of it is so far away that
+ * nothing ends while a sequence runs.
+ */
+export type Expiry = { at: number } | { idleMs: number; since: readonly string[] };
+
 export interface Summary {
   name: string;
   content: string;
@@ -80,6 +86,7 @@ export interface Session {
   /** The current memory, individually deleted messages included; a deleted session keeps it for its restoration. */
   memory: Message[];
   summary: Summary | undefined;
+  expiry: Expiry | undefined;
   /** How many messages are deleted for good and not erased yet. */
   attic: number;
   lastSequence: number;
@@ -128,19 +135,25 @@ export class Rules {
 
   // Sessions
 
-  createSession(id: string, user: string | undefined, metadata: JsonObject): Session {
+  createSession(id: string, user: string | undefined, metadata: JsonObject, expiry?: NewExpiry): Session {
     const found = this.sessions.get(id);
     refuseIf(
       [found !== undefined && !found.deleted, "ALREADY_EXISTS SESSION_ALREADY_EXISTS"],
       [found?.deleted === true, "ALREADY_EXISTS SESSION_SOFT_DELETED"],
       [user !== undefined && !this.liveUser(user), USER_UNUSABLE],
     );
-    return this.#born(id, user, metadata);
+    return this.#born(id, user, metadata, expiry);
   }
 
   updateSession(
     id: string,
-    update: { metadata: JsonObject | undefined; mode: Mode; user: string | undefined; etagIsRight: boolean },
+    update: {
+      metadata: JsonObject | undefined;
+      mode: Mode;
+      user: string | undefined;
+      etagIsRight: boolean;
+      expiry?: NewExpiry | "none";
+    },
   ): Session {
     const session = this.liveSession(id);
     if (!session) throw new Refused([NO_SESSION]);
@@ -148,6 +161,10 @@ export class Rules {
     refuseIf([!update.etagIsRight, WRONG_ETAG], [Boolean(user && !this.liveUser(user)), USER_UNUSABLE]);
     if (update.metadata) session.metadata = changed(session.metadata, update.metadata, update.mode);
     if (user !== undefined) session.user = user === "" ? undefined : user;
+    const { expiry } = update;
+    const last = liveMessages(session).at(-1);
+    if (expiry === "none") session.expiry = undefined;
+    else if (expiry) session.expiry = expiring(expiry, createTimeOf(session), ...(last ? [addTimeOf(last)] : []));
     session.revision += 1;
     return session;
   }
@@ -190,7 +207,10 @@ export class Rules {
       [user !== undefined && !this.liveUser(user), USER_UNUSABLE],
     );
     const sequence = last?.sequence ?? source.lastSequence;
-    const fork = this.#born(call.into, user, changed(source.metadata, call.metadata, "merge"), { id, sequence });
+    const fork = this.#born(call.into, user, changed(source.metadata, call.metadata, "merge"), undefined, {
+      id,
+      sequence,
+    });
     fork.lastSequence = sequence;
     fork.summary = source.summary && source.summary.recentSequence <= sequence ? { ...source.summary } : undefined;
     // Of those that came in one call so do their copies.
@@ -228,6 +248,7 @@ export class Rules {
       merge: JsonObject | undefined;
       mode: Mode;
       expectedLastSequence: number | undefined;
+      expiry?: NewExpiry;
     },
   ): { messages: Message[]; known: number; created: boolean | undefined; undeleted: boolean | undefined } {
     const found = this.sessions.get(id);
@@ -255,7 +276,7 @@ export class Rules {
       [call.expectedLastSequence !== undefined && call.expectedLastSequence !== last, "ABORTED SEQUENCE_MISMATCH"],
       [owner !== undefined && !this.liveUser(owner), USER_UNUSABLE],
     );
-    const session = found ?? this.#born(id, call.user, call.metadata);
+    const session = found ?? this.#born(id, call.user, call.metadata, call.expiry);
     const effect = { created: found === undefined, undeleted: session.deleted };
     const thisCall = { ...effect, sent: there, firstId: firstIdOf(call.messages) };
     if (call.merge) session.metadata = changed(session.metadata, call.merge, call.mode);
@@ -284,6 +305,9 @@ export class Rules {
       };
     });
     session.memory.push(...messages);
+    const newest = messages.at(-1);
+    if (newest && session.expiry && "idleMs" in session.expiry)
+      session.expiry = expiring(session.expiry, addTimeOf(newest));
     const sent = [...there, ...messages];
     thisCall.sent = sent;
     return { messages: sent, known: there.length, ...effect };
@@ -465,7 +489,13 @@ export class Rules {
     return this.liveSessions().filter((session) => session.user === user).length;
   }
 
-  #born(id: string, user: string | undefined, metadata: JsonObject, forkedFrom?: Session["forkedFrom"]): Session {
+  #born(
+    id: string,
+    user: string | undefined,
+    metadata: JsonObject,
+    expiry?: NewExpiry,
+    forkedFrom?: Session["forkedFrom"],
+  ): Session {
     const session: Session = {
       id,
       incarnation: this.#next(),
@@ -477,9 +507,11 @@ export class Rules {
       takenBy: undefined,
       memory: [],
       summary: undefined,
+      expiry: undefined,
       attic: 0,
       lastSequence: 0,
     };
+    if (expiry) session.expiry = expiring(expiry, createTimeOf(session));
     this.sessions.set(id, session);
     return session;
   }
@@ -514,7 +546,21 @@ function revive(session: Session, withMemory: boolean): void {
   session.deleted = false;
   session.takenBy = undefined;
   session.revision += 1;
+  if (session.expiry) session.expiry = expiring(session.expiry, updateTimeOf(session));
 }
+
+/** As a caller sends it. */
+export type NewExpiry = { at: number } | { idleMs: number };
+
+/** Idle time counts from what has this name. */
+function expiring(expiry: NewExpiry, ...since: readonly string[]): Expiry {
+  return "at" in expiry ? expiry : { idleMs: expiry.idleMs, since };
+}
+
+/** Names of times. Until a message is updated its update time is that of its adding, and a copy was added when its original was. */
+export const addTimeOf = ({ made }: Message): string => `update time of ${made}.0`;
+export const createTimeOf = ({ incarnation }: Session): string => `create time ${incarnation}`;
+export const updateTimeOf = ({ incarnation, revision }: Session): string => `update time ${incarnation}.${revision}`;
 
 function forget(session: Session): void {
   session.attic += session.memory.length;

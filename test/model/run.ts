@@ -7,14 +7,17 @@ import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
 import { SessionOrder } from "../../gen/sessions/v1/session_service.js";
 import type { Purger } from "../../src/services/purger.js";
 import { type Api, failure } from "../support/api.js";
+import { expireTime, idleTtl } from "../support/expiry.js";
 import { Knowledge } from "./knowledge.js";
 import {
+  type Expiry,
   holds,
   type Json,
   type JsonObject,
   liveMessages,
   type Message,
   type Mode,
+  type NewExpiry,
   type NewMessage,
   Refused,
   Rules,
@@ -101,18 +104,24 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
 
   switch (step.do) {
     case "createSession": {
-      const { session, user, metadata } = step;
+      const { session, user, metadata, expiry } = step;
       return agree(
-        () => rules.createSession(session, user, metadata),
-        () => sessions.createSession({ sessionId: full(session), userId: fullUser(user), metadata }),
+        () => rules.createSession(session, user, metadata, expiry),
+        () =>
+          sessions.createSession({
+            sessionId: full(session),
+            userId: fullUser(user),
+            metadata,
+            expiry: wireExpiry(expiry),
+          }),
         (expected, response) => views.sessionAgrees(response.session, expected),
       );
     }
     case "updateSession": {
-      const { session, metadata, mode, user } = step;
+      const { session, metadata, mode, user, expiry } = step;
       const etag = etagOf(rules.liveSession(session), step.etag);
       return agree(
-        () => rules.updateSession(session, { metadata, mode, user, etagIsRight: step.etag !== "other" }),
+        () => rules.updateSession(session, { metadata, mode, user, expiry, etagIsRight: step.etag !== "other" }),
         () =>
           sessions.updateSession({
             sessionId: full(session),
@@ -120,6 +129,7 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
             metadataMode: MODES[mode],
             userId: fullUser(user),
             etag,
+            ...(expiry === "none" ? { clearExpiry: true } : { expiry: wireExpiry(expiry) }),
           }),
         (expected, response) => views.sessionAgrees(response.session, expected),
       );
@@ -316,10 +326,11 @@ function addMemory(
   { step, expectedLastSequence }: AddMemoryRequest,
   { rules, known, subject }: Context,
 ): Promise<void> {
-  const { session, user, metadata, merge, mode } = step;
+  const { session, user, metadata, merge, mode, expiry } = step;
   const lastSequence = rules.sessions.get(session)?.lastSequence ?? 0;
   return agree(
-    () => rules.addMemory(session, { messages: step.messages, user, metadata, merge, mode, expectedLastSequence }),
+    () =>
+      rules.addMemory(session, { messages: step.messages, user, metadata, merge, mode, expectedLastSequence, expiry }),
     () =>
       api.memory.addMemory({
         sessionId: subject.prefix + session,
@@ -329,6 +340,7 @@ function addMemory(
         mergeSessionMetadata: merge,
         metadataMode: MODES[mode],
         expectedLastSequence,
+        expiry: wireExpiry(expiry),
       }),
     ({ messages, known: there, created, undeleted }, response) => {
       expect(response).toMatchObject({
@@ -568,6 +580,8 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
       sessionId: prefix + session.forkedFrom.id,
       sequence: session.forkedFrom.sequence,
     },
+    expiry: session.expiry,
+    expires: session.deleted ? undefined : session.expiry,
   });
 
   const actualSession = (session: api.Session, expected: ReturnType<typeof expectedSession>) => ({
@@ -583,7 +597,24 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
     deleteTime: time(expected.deleteTime, session.deleteTime),
     keptMs: kept(session),
     forkedFrom: session.forkedFrom,
+    expiry: withSince(expiryOf(session), expected.expiry),
+    expires: expires(session, expected.expires),
   });
+
+  const withSince = (expiry: NewExpiry | undefined, expected: Expiry | undefined) =>
+    expiry && "idleMs" in expiry && expected && "since" in expected ? { ...expiry, since: expected.since } : expiry;
+
+  /** By what a session expires, as its moment tells. */
+  const expires = ({ expiresAt }: api.Session, expected: Expiry | undefined): Expiry | string | undefined => {
+    if (!expiresAt || !expected) return expiresAt && new Date(milliseconds(expiresAt)).toISOString();
+    if ("at" in expected) return { at: milliseconds(expiresAt) };
+    const { idleMs, since } = expected;
+    const latest = milliseconds(expiresAt) - idleMs;
+    const [name = ""] = since;
+    if (since.length === 1) return { idleMs, since: [known.same(name, latest)] };
+    const times = since.map((name) => Number(known.valueOf(name)));
+    return latest === Math.max(...times) ? { idleMs, since } : `idle since ${latest}, not the latest of ${times}`;
+  };
 
   const expectedUser = (user: User) => ({
     userId: prefix + user.id,
@@ -683,6 +714,16 @@ function createViews(rules: Rules, known: Knowledge, { prefix, retentionMs }: Su
 }
 
 const timeOf = (message: Message | undefined): string | undefined => message && `create time of ${message.made}`;
+
+function wireExpiry(expiry: NewExpiry | undefined) {
+  if (!expiry) return undefined;
+  return "at" in expiry ? expireTime(expiry.at) : idleTtl(expiry.idleMs);
+}
+
+function expiryOf({ expiry }: api.Session): NewExpiry | undefined {
+  if (!expiry) return undefined;
+  return expiry.$case === "expireTime" ? { at: milliseconds(expiry.value) } : { idleMs: milliseconds(expiry.value) };
+}
 
 const MODES: Record<Mode, MetadataMode> = {
   merge: MetadataMode.METADATA_MODE_UNSPECIFIED,

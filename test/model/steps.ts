@@ -1,10 +1,18 @@
 import fc from "fast-check";
-import type { Content, Json, JsonObject, Mode, NewMessage, Said } from "./rules.js";
+import type { Content, Json, JsonObject, Mode, NewExpiry, NewMessage, Said } from "./rules.js";
 
 /** One call, as data: a failing sequence prints as the list of its calls. Ids are short here and get a prefix in each run. */
 export type Step =
-  | { do: "createSession"; session: string; user?: string; metadata: JsonObject }
-  | { do: "updateSession"; session: string; metadata?: JsonObject; mode: Mode; user?: string; etag?: Etag }
+  | { do: "createSession"; session: string; user?: string; metadata: JsonObject; expiry?: NewExpiry }
+  | {
+      do: "updateSession";
+      session: string;
+      metadata?: JsonObject;
+      mode: Mode;
+      user?: string;
+      etag?: Etag;
+      expiry?: NewExpiry | "none";
+    }
   | { do: "deleteSession"; session: string; allowMissing: boolean; etag?: Etag }
   | { do: "undeleteSession"; session: string; restoreMemory: boolean }
   | { do: "forkSession"; session: string; into: string; message?: string; user?: string; metadata: JsonObject }
@@ -46,6 +54,7 @@ export interface AddMemory {
   merge?: JsonObject;
   mode: Mode;
   expected?: "last" | "other";
+  expiry?: NewExpiry;
 }
 
 /** The current etag, or one that the resource had before or never had. */
@@ -72,6 +81,12 @@ const user = fc.constantFrom("u1", "u1", "u1", "u2");
 const message = fc.constantFrom("m1", "m2", "m3");
 const mode = fc.constantFrom<Mode>("merge", "patch", "replace");
 const etag = fc.constantFrom<Etag>("current", "other");
+/** So far away that nothing expires while the sequence runs. */
+const expiry = fc.constantFrom<NewExpiry>(
+  { at: Date.UTC(2100, 1, 3, 4, 5, 6, 7) },
+  { idleMs: 86_400_001 },
+  { idleMs: 3_600_000 },
+);
 const sometimes = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 2 });
 const seldom = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 1 });
 
@@ -108,6 +123,7 @@ const addMemory = step("addMemory", {
   metadata,
   merge: sometimes(metadata),
   mode,
+  expiry: sometimes(expiry),
   expected: seldom(fc.constantFrom("last", "other")),
 });
 
@@ -115,9 +131,10 @@ const addMore = (of: fc.Arbitrary<string>, back: fc.Arbitrary<number>) =>
   step("addMore", { session: of, back, messages, expected: seldom(fc.constantFrom("last", "other")) });
 
 const weighted: [weight: number, step: fc.Arbitrary<Step>][] = [
-  [4, step("createSession", { session, user: sometimes(user), metadata })],
+  [4, step("createSession", { session, user: sometimes(user), metadata, expiry: sometimes(expiry) })],
   [4, step("updateSession", { session, metadata: sometimes(metadata), mode, etag: seldom(etag) })],
   [4, step("updateSession", { session, mode, user: fc.constantFrom(...USERS, "") })],
+  [4, step("updateSession", { session, mode, expiry: fc.oneof(expiry, fc.constant("none")) })],
   [7, step("deleteSession", { session, allowMissing: fc.boolean(), etag: seldom(etag) })],
   [8, step("undeleteSession", { session, restoreMemory: fc.boolean() })],
   [

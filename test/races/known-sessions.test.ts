@@ -1,5 +1,7 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { failure } from "../support/api.js";
+import { aMoment, millis, timestamp } from "../support/contract.js";
+import { expireTime, idleTtl } from "../support/expiry.js";
 import { messagesOf, type Pair, startPair } from "./support.js";
 
 /**
@@ -95,6 +97,62 @@ test("another process has given it a user and metadata: it keeps them", async ()
   expect(await state()).toMatchObject({ userId, metadata: { $set: "a.b", k: [1, null] }, etag: updated?.etag });
   await pair.one.users.deleteUser({ userId });
   expect(await failure(pair.other.sessions.getSession({ sessionId }))).toMatchObject({ reason: "SESSION_NOT_FOUND" });
+});
+
+describe("another process has changed when it expires: what is added moves that by what is, not by what was", () => {
+  const HOUR = 3_600_000;
+  /** When it expires, after its last message was made. */
+  const idleFor = async () => {
+    const session = await state();
+    return session?.expiresAt && millis(session.expiresAt) - millis(session.lastMessageTime);
+  };
+  const update = (fields: object) => pair.other.sessions.updateSession({ sessionId, ...fields });
+  const known = async () => {
+    await update({ expiry: idleTtl(HOUR) });
+    await add("one", "c");
+    await add("one", "d");
+    expect(await idleFor()).toBe(HOUR);
+    await aMoment();
+  };
+
+  test("it has been given one", async () => {
+    await update({ expiry: idleTtl(HOUR) });
+    await aMoment();
+    await add("one", "c");
+    expect(await idleFor()).toBe(HOUR);
+  });
+
+  test("it has been given another", async () => {
+    await known();
+    await update({ expiry: idleTtl(2 * HOUR) });
+    await add("one", "e");
+    expect(await idleFor()).toBe(2 * HOUR);
+  });
+
+  test("it has none any more", async () => {
+    await known();
+    await update({ clearExpiry: true });
+    await add("one", "e");
+    expect(await state()).toMatchObject({ expiry: undefined, expiresAt: undefined });
+  });
+
+  test("it expires at a moment", async () => {
+    await known();
+    const at = Date.now() + HOUR;
+    await update({ expiry: expireTime(at) });
+    await add("one", "e");
+    expect(await state()).toMatchObject({ expiry: expireTime(at), expiresAt: timestamp(at) });
+  });
+
+  test("it expired at a moment, and is to be idle now", async () => {
+    await update({ expiry: expireTime(Date.now() + HOUR) });
+    await add("one", "c");
+    await add("one", "d");
+    await update({ expiry: idleTtl(HOUR) });
+    await aMoment();
+    await add("one", "e");
+    expect(await idleFor()).toBe(HOUR);
+  });
 });
 
 test("another process has added: expected_last_sequence is compared with what is, not with what was", async () => {

@@ -10,7 +10,10 @@ import { createWork, type Work } from "../../src/store/work.js";
  * The part of one more process on a database that deletes what has expired, which looks only when it is told to. `ownWork` has it find
  * its work in another way: it does not go by that alone.
  */
-export function createTestExpirer(database: Database, ownWork: Partial<Work> = {}): Expirer & { expired: number } {
+export function createTestExpirer(
+  database: Database,
+  ownWork: Partial<Work> = {},
+): Expirer & { readonly expired: number } {
   const known = createKnownSessions({ memoryBytes: 0, usualWindow: 0 }, encodeMessages);
   const expirer = createExpirer({
     changes: createGroupCommit((group) => applyChanges(database, known, group)),

@@ -369,13 +369,15 @@ function closedGate(): Gate {
   let arrived = latch();
   /** A pass also renews its lease on the way; only who wants a new one has nothing under way. */
   let inPass = false;
-  const isTurn = ({ target, name }: Command): boolean => target === "leases" && name === "findAndModify";
+  const isWish = ({ target, name }: Command): boolean => target === "leases" && name === "findAndModify";
+  // Who deletes what has expired has no last command, and nothing under way once nothing is due any more.
+  const isTurn = (command: Command): boolean => isWish(command) && command.body.query?._id === "purger";
   const isLastOfPass = ({ target, body }: Command): boolean => target === "sessions" && body.filter?.purgeTime;
   return {
     passage: (then = {}) => ({
       before(command) {
-        if (!isTurn(command) || !opened) return then.before?.(command);
-        if (!inPass) arrived.resolve();
+        if (!isWish(command) || !opened) return then.before?.(command);
+        if (isTurn(command) && !inPass) arrived.resolve();
         return opened.promise.then(() => then.before?.(command));
       },
       after(command) {

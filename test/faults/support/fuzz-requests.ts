@@ -55,15 +55,20 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
   const cursor = random.chance(0.2) ? (lore.cursors.at(-1 - random.below(lore.cursors.length || 1)) ?? "") : "";
   const limit = 1 + random.below(20);
   const metadataMode = random.below(4);
+  const expiry = random.pick([
+    undefined,
+    { $case: "expireTime", value: { seconds: 4_000_000_000, nanos: 5 } },
+    { $case: "idleTtl", value: { seconds: random.pick([1, 86_400]), nanos: 5 } },
+  ]);
   switch (name) {
     case "createSession":
-      return { sessionId, userId: random.chance(0.5) ? userId : undefined, metadata };
+      return { sessionId, userId: random.chance(0.5) ? userId : undefined, metadata, expiry };
     case "getSession":
       return { sessionId, showDeleted: random.chance(0.5) };
     case "batchGetSessions":
       return { sessionIds: [sessionId, "nobody", sessionId] };
     case "updateSession":
-      return { sessionId, metadata, metadataMode, userId: random.pick([undefined, "", userId]), etag };
+      return { sessionId, metadata, metadataMode, userId: random.pick([undefined, "", userId]), etag, expiry };
     case "deleteSession":
       return { sessionId, allowMissing: random.chance(0.5), etag };
     case "undeleteSession":
@@ -113,6 +118,7 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
         expectedLastSequence: random.chance(0.2) ? random.below(20) : undefined,
         mergeSessionMetadata: random.chance(0.3) ? metadata : undefined,
         metadataMode,
+        expiry,
       };
     case "getMemory":
       return { sessionId, lastN: random.below(5), maxTokens: random.below(20), windowStart: random.below(4) };

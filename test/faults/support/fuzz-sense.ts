@@ -45,6 +45,8 @@ function faultOf(name: string, value: unknown): string | undefined {
       return /^[A-Za-z0-9._-]{1,64}$/.test(value as string) ? undefined : "no project's name";
     case "expireTime":
       return timeFault(value as Time, Math.floor(Date.now() / 1000) - 60, 253_402_300_799);
+    case "expiry":
+      return expiryFault(value as Expiry);
     case "payloadType":
     case "email":
     case "firstName":
@@ -76,6 +78,16 @@ interface Time {
 
 const timeFault = ({ seconds, nanos }: Time, from: number, to: number): string | undefined =>
   seconds < from || seconds > to || nanos < 0 || nanos > 999_999_999 ? `${seconds} s, ${nanos} ns` : undefined;
+
+type Expiry = { readonly $case: "expireTime" | "idleTtl"; readonly value: Time };
+
+/** A moment may have passed where nothing is created. */
+function expiryFault({ $case, value }: Expiry): string | undefined {
+  if ($case === "expireTime") return timeFault(value, -62_135_596_800, 253_402_300_799);
+  const isNone = value.seconds === 0 && value.nanos === 0;
+  const isTooLong = value.seconds === 3_153_600_000 && value.nanos > 0;
+  return isNone || isTooLong ? "none, or too long" : timeFault(value, 0, 3_153_600_000);
+}
 
 function metadataFault(value: unknown, depth: number): string | undefined {
   if (typeof value === "number") return Number.isFinite(value) ? undefined : `${value}`;

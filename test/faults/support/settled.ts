@@ -4,9 +4,10 @@ import type { Database } from "../../../src/store/database.js";
 
 /** Whether no document says any more that something is still to be done, now. */
 export async function isSettled({ sessions, users }: Database): Promise<boolean> {
-  const due = { purgeTime: { $lte: new Date() } };
+  const now = new Date();
+  const due = { purgeTime: { $lte: now } };
   const unfinished = await sessions.findOne(
-    { $or: [{ retired: { $exists: true } }, { purging: { $exists: true } }, due] },
+    { $or: [{ retired: { $exists: true } }, { purging: { $exists: true } }, { expiresAt: { $lte: now } }, due] },
     { projection: { _id: 1 } },
   );
   if (unfinished) return false;
@@ -45,6 +46,11 @@ function sessionFaults(
   check(session.deleted === (session.deleteTime !== undefined), "deleted, but not since when, or the reverse");
   check(same(session.expireAt, session.purgeTime), "the TTL index erases it at another time than it is due");
 
+  const { deleted, expireTime, idleTtlMs, expiresAt } = session;
+  check(expireTime === undefined || idleTtlMs === undefined, "expires by two things");
+  const expires = !deleted && (expireTime !== undefined || idleTtlMs !== undefined);
+  check((expiresAt !== undefined) === expires, "expires, but not at any time, or the reverse");
+
   const current = messages.filter(({ epoch, deleted }) => epoch === session.epoch && !deleted);
   const others = messages.filter((message) => !current.includes(message));
   check(current.length === session.messageCount, `counts ${session.messageCount} messages and has ${current.length}`);
@@ -66,7 +72,7 @@ function sessionFaults(
 
   const user = session.user === undefined ? undefined : users.get(session.user);
   check(session.user === undefined || user !== undefined, "belongs to nobody");
-  check(session.deleted || !user || (!user.deleted && user.epoch === session.userEpoch), "lives without its user");
+  check(deleted || !user || (!user.deleted && user.epoch === session.userEpoch), "lives without its user");
   return faults;
 }
 
