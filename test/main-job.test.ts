@@ -1,8 +1,8 @@
 import { execFile } from "node:child_process";
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createClient, type Message, type SessionsClient } from "../src/client/index.js";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { createClient, type Message, type Session, type SessionsClient } from "../src/client/index.js";
 import {
   type Conversation,
   type ConversationMessage,
@@ -10,6 +10,7 @@ import {
   readConversations,
 } from "./support/conversations.js";
 import { startService, type TestService } from "./support/service.js";
+import { temporaryFolder } from "./support/temporary-folder.js";
 
 const run = promisify(execFile);
 
@@ -28,6 +29,27 @@ const shown = (sent: ConversationMessage, sessionId: string, read: Message | und
   createTime: sent.create_time === undefined ? read?.createTime : new Date(sent.create_time),
   updateTime: read?.updateTime,
 });
+
+/** All that a reader of the project sees, without uids, etags and the service's own times. */
+async function readAll(client: SessionsClient) {
+  const users = new Map<string, object>();
+  for await (const { userId, email, firstName, lastName, metadata, sessionCount } of client.listUsers())
+    users.set(userId, { email, firstName, lastName, metadata, sessionCount });
+
+  const readSession = async (session: Session): Promise<[string, object]> => {
+    const { sessionId, userId, metadata, messageCount, lastMessageTime } = session;
+    const { items } = await client.listMessages({ sessionId, chunkSize: 1000 }).page();
+    const messages = items.map(({ updateTime, etag, ...message }) => message);
+    const summary = (await client.getMemory({ sessionId, lastN: 1 })).summary;
+    const summarised = summary && { ...summary, createTime: undefined };
+    return [sessionId, { userId, metadata, messageCount, lastMessageTime, messages, summary: summarised }];
+  };
+  const sessions = new Map<string, object>();
+  for await (const { items } of client.listSessions().chunks()) {
+    for (const [sessionId, session] of await Promise.all(items.map(readSession))) sessions.set(sessionId, session);
+  }
+  return { users, sessions };
+}
 
 /** The whole way that real data take: imported by the command line, read back by the client, deleted, added to, purged. */
 describe.each(conversationFiles().map((file) => ({ name: basename(file), file })))("$name", ({ file }) => {
@@ -81,6 +103,28 @@ describe.each(conversationFiles().map((file) => ({ name: basename(file), file })
     const users = new Map<string, number>();
     for (const { user_id } of conversations) if (user_id) users.set(user_id, (users.get(user_id) ?? 0) + 1);
     for (const [userId, count] of users) expect((await client.getUser({ userId })).sessionCount).toBe(count);
+  });
+
+  test("is the same when it has been exported, and imported into an empty database", async () => {
+    const [{ session_id: sessionId }] = conversations as [Conversation];
+    const newest = (await client.listMessages({ sessionId, limit: 1, descending: true }).page()).items[0];
+    await client.setSummary({ sessionId, content: "so far", recentMessageId: newest?.messageId ?? "" });
+    const file = join(await temporaryFolder(), "all.jsonl.gz");
+    const empty = await startService();
+    onTestFinished(() => empty.stop());
+    const copy = createClient({ address: empty.address });
+    onTestFinished(() => copy.close());
+
+    for (const [{ address }, command] of [
+      [service, "export"],
+      [empty, "import"],
+    ] as const) {
+      const args = ["dist/src/cli/main.js", "--address", address, command, "--json", file];
+      const { stdout } = await run(process.execPath, args);
+      console.log(command, stdout.trim());
+      expect(JSON.parse(stdout)).toMatchObject({ sessions: conversations.length, messages: messageCount });
+    }
+    expect(await readAll(copy)).toEqual(await readAll(client));
   });
 
   test("goes when it is deleted, and what is added then stands alone", async () => {

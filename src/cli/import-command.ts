@@ -4,9 +4,9 @@ import type { Command } from "commander";
 import type { Context } from "./context.js";
 import { EXIT } from "./exit-codes.js";
 import { linesOf, unzipped } from "./import-lines.js";
-import { createProgress } from "./import-progress.js";
 import { importLines } from "./import-sessions.js";
 import { jsonLine } from "./json.js";
+import { createProgress } from "./progress.js";
 import { wholeNumber } from "./values.js";
 
 interface Options {
@@ -15,11 +15,14 @@ interface Options {
 }
 
 const DETAILS = `
-FILE is JSON Lines, gzip'd or not, one session a line:
+FILE is JSON Lines, gzip'd or not, one session a line, as export writes it, or by hand:
   {"session_id": "s1", "user_id": "u1", "metadata": {…}, "messages": [
     {"message_id": "m1", "role": "Ann", "role_type": "user", "content": "Hi", "create_time": "2024-05-01T10:00:00Z"}, …]}
 Only session_id is required. A message may also have metadata, token_count, payload (base64) and payload_type.
-Users that the file names are created. A line that fails is reported with its number, and the rest goes on.
+A session may also have expire_time or idle_ttl, and a summary {"content": …, "recent_message_id": …, "metadata": …}.
+Several lines of one session add to it one after the other. Users that the file names are created, as their own line says
+if they have one: {"user_id": "u1", "email": …, "first_name": …, "last_name": …, "metadata": {…}}. Sessions with a delete_time
+are left out. A line that fails is reported with its number, and the rest goes on.
 
 An import can be run again after it was broken off: what is there already, by its message ids, is not added twice. A
 message without an id gets one that is the same each time. A session that was deleted meanwhile comes back, with the
@@ -44,16 +47,22 @@ async function importFile(context: Context, file: string, { concurrency, json }:
   signal.addEventListener("abort", endSource);
   const progress = createProgress(context.stderr, source.size);
   const started = performance.now();
-  const done = { sessions: 0, messages: 0, failed_lines: 0 };
+  const done = { users: 0, sessions: 0, messages: 0, deleted_sessions: 0, failed_lines: 0 };
   try {
     await importLines(linesOf(unzipped(source.stream, progress.read)), {
       client: context.connect({}),
       concurrency,
       signal,
-      onSession(messages) {
-        done.sessions += 1;
+      onUser() {
+        done.users += 1;
+      },
+      onSession(messages, isContinued) {
+        if (!isContinued) done.sessions += 1;
         done.messages += messages;
-        progress.session(messages);
+        progress.session(messages, isContinued);
+      },
+      onDeleted() {
+        done.deleted_sessions += 1;
       },
       onFailure(line, error) {
         done.failed_lines += 1;
@@ -84,10 +93,15 @@ async function openSource({ stdin }: Context, file: string): Promise<Source> {
   return { stream: handle.createReadStream(), size: stats.isFile() ? stats.size : undefined };
 }
 
-type Summary = Record<"sessions" | "messages" | "failed_lines" | "seconds" | "messages_per_second", number>;
+type Summary = Record<
+  "sessions" | "messages" | "deleted_sessions" | "failed_lines" | "seconds" | "messages_per_second",
+  number
+>;
 
-function inWords({ sessions, messages, failed_lines, seconds, messages_per_second }: Summary): string {
-  const failures = failed_lines > 0 ? `; ${number(failed_lines)} lines failed` : "";
+function inWords(summary: Summary): string {
+  const { sessions, messages, deleted_sessions, failed_lines, seconds, messages_per_second } = summary;
+  const deleted = deleted_sessions > 0 ? `; ${number(deleted_sessions)} deleted sessions were left out` : "";
+  const failures = failed_lines > 0 ? `${deleted}; ${number(failed_lines)} lines failed` : deleted;
   return (
     `Imported ${number(sessions)} sessions with ${number(messages)} messages in ${number(seconds)} s ` +
     `(${number(messages_per_second)} messages/s)${failures}.\n`

@@ -1,13 +1,30 @@
 import { createHash } from "node:crypto";
-import type { Expiry, JsonObject, NewMessage, RoleType } from "../client/index.js";
+import type {
+  CreateUserRequest,
+  Expiry,
+  JsonObject,
+  NewMessage,
+  RoleType,
+  SetSummaryRequest,
+} from "../client/index.js";
 
-/** A session of the file. */
+/** What a line of the file says. */
+export type Imported = ImportedUser | ImportedSession | "deleted";
+
+export interface ImportedUser {
+  readonly user: CreateUserRequest;
+}
+
+/** A session, or a part of one. */
 export interface ImportedSession {
   readonly sessionId: string;
   readonly userId: string | undefined;
   readonly metadata: JsonObject | undefined;
   readonly expiry: Expiry;
   readonly messages: readonly NewMessage[];
+  readonly summary: Omit<SetSummaryRequest, "sessionId"> | undefined;
+  /** Whether it goes on with the session of an earlier line. */
+  readonly isContinued: boolean;
 }
 
 /** What is wrong with a line, for the eyes of who wrote it. */
@@ -18,8 +35,25 @@ export class LineError extends Error {
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /** Reads one line. Fields that an import does not know are left alone; those it knows have to be what they should. */
-export function parseSession(bytes: Uint8Array): ImportedSession {
+export function parseLine(bytes: Uint8Array): Imported {
   const record = objectOf("the line", parsed(bytes));
+  if (record.session_id === undefined && record.user_id !== undefined) return { user: userOf(record) };
+  // What is deleted does not come back by an import.
+  if (timeOf(record, "delete_time")) return "deleted";
+  return sessionOf(record);
+}
+
+function userOf(record: Fields): CreateUserRequest {
+  return {
+    userId: text(record, "user_id") ?? missing("user_id"),
+    email: text(record, "email"),
+    firstName: text(record, "first_name"),
+    lastName: text(record, "last_name"),
+    metadata: metadataOf(record),
+  };
+}
+
+function sessionOf(record: Fields): ImportedSession {
   const sessionId = text(record, "session_id") ?? missing("session_id");
   const messages = record.messages ?? [];
   if (!Array.isArray(messages)) throw new LineError("messages is not an array");
@@ -31,6 +65,17 @@ export function parseSession(bytes: Uint8Array): ImportedSession {
     messages: messages.map((message, index) =>
       within(`messages[${index}]`, () => messageOf(objectOf("it", message), sessionId, index)),
     ),
+    summary: record.summary ? within("summary", () => summaryOf(objectOf("it", record.summary))) : undefined,
+    isContinued: record.continues === true,
+  };
+}
+
+function summaryOf(fields: Fields): Omit<SetSummaryRequest, "sessionId"> {
+  return {
+    content: text(fields, "content"),
+    recentMessageId: text(fields, "recent_message_id") ?? missing("recent_message_id"),
+    metadata: metadataOf(fields),
+    tokenCount: countOf(fields.token_count),
   };
 }
 

@@ -1,7 +1,7 @@
-import { type ErrorCode, type SessionsClient, SessionsClientError } from "../client/index.js";
+import { type ErrorCode, type SessionsClient, SessionsClientError, type SetSummaryRequest } from "../client/index.js";
 import { inBatches } from "./import-batches.js";
 import type { Line } from "./import-lines.js";
-import { type ImportedSession, LineError, parseSession } from "./import-record.js";
+import { type ImportedSession, LineError, parseLine } from "./import-record.js";
 import { createUsers } from "./import-users.js";
 
 export interface ImportOptions {
@@ -9,8 +9,11 @@ export interface ImportOptions {
   /** How many lines are under way at once. */
   readonly concurrency: number;
   readonly signal: AbortSignal;
-  /** A session is wholly there. */
-  onSession(messages: number): void;
+  onUser(): void;
+  /** A session is wholly there, or a part of it, of which the first one counts. */
+  onSession(messages: number, isContinued: boolean): void;
+  /** A line was left out, for it is about what is deleted. */
+  onDeleted(): void;
   /** A line failed; the rest goes on. */
   onFailure(line: number, error: unknown): void;
 }
@@ -28,14 +31,15 @@ const CALL_DEADLINE_MS = 60_000;
 
 /** Imports all lines. Rejects when there is no use in going on, or when the lines cannot be read. */
 export async function importLines(lines: AsyncIterable<Line>, options: ImportOptions): Promise<void> {
-  const addSession = createAdder(options);
+  const ensureUser = createUsers(options.client, options.signal);
+  const adders = { ensureUser, addSession: createAdder(options, ensureUser) };
   const running = new Set<Promise<void>>();
   let stop: { error: unknown } | undefined;
   try {
     for await (const line of lines) {
       if (running.size >= options.concurrency) await Promise.race(running);
       if (stop || options.signal.aborted) break;
-      const task = importLine(line, addSession, options)
+      const task = importLine(line, adders, options)
         .catch((error: unknown) => {
           stop ??= { error };
         })
@@ -49,17 +53,27 @@ export async function importLines(lines: AsyncIterable<Line>, options: ImportOpt
   if (stop) throw stop.error;
 }
 
+interface Adders {
+  readonly ensureUser: ReturnType<typeof createUsers>;
+  readonly addSession: (session: ImportedSession) => Promise<void>;
+}
+
 async function importLine(
   { number, bytes }: Line,
-  addSession: (session: ImportedSession) => Promise<void>,
+  { ensureUser, addSession }: Adders,
   options: ImportOptions,
 ): Promise<void> {
   try {
     if (bytes === undefined) throw new LineError("the line is too long");
     if (isBlank(bytes)) return;
-    const session = parseSession(bytes);
-    await addSession(session);
-    options.onSession(session.messages.length);
+    const imported = parseLine(bytes);
+    if (imported === "deleted") return options.onDeleted();
+    if ("user" in imported) {
+      await ensureUser(imported.user);
+      return options.onUser();
+    }
+    await addSession(imported);
+    options.onSession(imported.messages.length, imported.isContinued);
   } catch (error) {
     if (error instanceof SessionsClientError && HOPELESS.includes(error.code)) throw error;
     options.onFailure(number, error);
@@ -67,18 +81,25 @@ async function importLine(
 }
 
 /** Adds sessions; those of one id one after the other, in the order of the file. */
-function createAdder({ client, signal }: ImportOptions): (session: ImportedSession) => Promise<void> {
-  const ensureUser = createUsers(client, signal);
+function createAdder({ client, signal }: ImportOptions, ensureUser: Adders["ensureUser"]): Adders["addSession"] {
   const latest = new Map<string, Promise<void>>();
 
-  const add = async ({ sessionId, userId, metadata, expiry, messages }: ImportedSession): Promise<void> => {
-    if (userId !== undefined) await ensureUser(userId);
+  const add = async (session: ImportedSession): Promise<void> => {
+    const { sessionId, userId, metadata, expiry, messages, summary } = session;
+    if (userId !== undefined) await ensureUser({ userId });
     for (const batch of inBatches(messages)) {
       await client.addMemory(
         { sessionId, userId, sessionMetadata: metadata, ...expiry, messages: batch },
         { signal, deadlineMs: CALL_DEADLINE_MS },
       );
     }
+    if (summary) await setSummary({ sessionId, ...summary });
+  };
+
+  /** A summary that is there already stays, as messages do: it may say more by now. */
+  const setSummary = async (summary: SetSummaryRequest): Promise<void> => {
+    const { summary: known } = await client.getMemory({ sessionId: summary.sessionId, lastN: 1 }, { signal });
+    if (!known) await client.setSummary(summary, { signal });
   };
 
   return async (session) => {

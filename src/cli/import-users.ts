@@ -1,22 +1,23 @@
-import { type SessionsClient, SessionsClientError } from "../client/index.js";
+import { type CreateUserRequest, type SessionsClient, SessionsClientError } from "../client/index.js";
 
-/** Creates the users that the file names, each once. Who is there already is fine. */
-export function createUsers(client: SessionsClient, signal: AbortSignal): (userId: string) => Promise<void> {
+/** Creates the users that the file names, each once and as the first line that names them says. Who is there already stays as they are. */
+export function createUsers(client: SessionsClient, signal: AbortSignal): (user: CreateUserRequest) => Promise<void> {
   const ensured = new Map<string, Promise<void>>();
-  return (userId) => {
-    const known = ensured.get(userId);
+  return (user) => {
+    const known = ensured.get(user.userId);
     if (known) return known;
-    const attempt = ensureUser(client, userId, signal);
-    ensured.set(userId, attempt);
+    const attempt = ensureUser(client, user, signal);
+    ensured.set(user.userId, attempt);
     // The next line that names the user tries again.
-    attempt.catch(() => ensured.delete(userId));
+    attempt.catch(() => ensured.delete(user.userId));
     return attempt;
   };
 }
 
-async function ensureUser(client: SessionsClient, userId: string, signal: AbortSignal): Promise<void> {
+async function ensureUser(client: SessionsClient, user: CreateUserRequest, signal: AbortSignal): Promise<void> {
+  const { userId } = user;
   try {
-    await client.createUser({ userId }, { signal });
+    await client.createUser(user, { signal });
   } catch (error) {
     if (hasReason(error, "USER_ALREADY_EXISTS")) return;
     if (!(error instanceof SessionsClientError) || error.code !== "UNAVAILABLE") throw error;
@@ -25,7 +26,7 @@ async function ensureUser(client: SessionsClient, userId: string, signal: AbortS
       await client.getUser({ userId }, { signal });
     } catch (absence) {
       if (!hasReason(absence, "USER_NOT_FOUND")) throw absence;
-      await client.createUser({ userId }, { signal });
+      await client.createUser(user, { signal });
     }
   }
 }

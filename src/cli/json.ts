@@ -1,4 +1,13 @@
-import type { ErasureReceipt, Key, Message, SearchResult, Session, Summary, WatchEvent } from "../client/index.js";
+import type {
+  ErasureReceipt,
+  Key,
+  Message,
+  SearchResult,
+  Session,
+  Summary,
+  User,
+  WatchEvent,
+} from "../client/index.js";
 
 /**
  * Resources as `--json` prints them: the names of the API's own fields, times in RFC 3339, payloads in base64, what is unset
@@ -26,6 +35,21 @@ export function jsonOfSession(session: Session) {
       session_id: session.forkedFrom.sessionId,
       sequence: session.forkedFrom.sequence,
     },
+  };
+}
+
+export function jsonOfUser(user: User) {
+  return {
+    user_id: user.userId,
+    uid: user.uid,
+    email: user.email,
+    first_name: user.firstName,
+    last_name: user.lastName,
+    metadata: user.metadata,
+    create_time: user.createTime,
+    update_time: user.updateTime,
+    session_count: user.sessionCount,
+    etag: user.etag,
   };
 }
 

@@ -4,6 +4,7 @@ import type { Context } from "./context.js";
 import { addDelete } from "./delete-command.js";
 import { addErasures } from "./erasures-command.js";
 import { EXIT_CODES_HELP } from "./exit-codes.js";
+import { addExport } from "./export-command.js";
 import { addFork } from "./fork-command.js";
 import { addImport } from "./import-command.js";
 import { addKeys } from "./keys-command.js";
@@ -38,6 +39,7 @@ export function buildProgram(
   program.hook("preAction", () => setConnection(readConnection(program.opts(), env)));
   for (const add of [
     addImport,
+    addExport,
     addList,
     addShow,
     addSearch,

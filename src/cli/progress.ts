@@ -1,9 +1,10 @@
 import cliProgress from "cli-progress";
 
-/** What the person in front of the terminal sees of an import; complaints go through it so that they do not tear the bar. */
+/** What the person in front of the terminal sees of an import or export; complaints go through it so that they do not tear the bar. */
 export interface Progress {
   read(bytes: number): void;
-  session(messages: number): void;
+  /** With some of its messages, or more of them. */
+  session(messages: number, isContinued?: boolean): void;
   complain(line: string): void;
   stop(): void;
 }
@@ -26,8 +27,8 @@ export function createProgress(stream: NodeJS.WriteStream, totalBytes: number | 
   const bar = bars.create(totalBytes ?? 1, 0, shown);
   return {
     read: (bytes) => bar.increment(totalBytes ? bytes : 0),
-    session(messages) {
-      shown.sessions += 1;
+    session(messages, isContinued) {
+      if (!isContinued) shown.sessions += 1;
       shown.messages += messages;
       bar.update(shown);
     },
