@@ -16,12 +16,17 @@ const bytesOf = (answer: GetMemoryResponse): number => GetMemoryResponse.encode(
 /** What GetMemory has to answer, of all that was asked for: the newest that fit, with the mark that some do not. */
 function expected(whole: GetMemoryResponse, maxBytes: number): GetMemoryResponse {
   for (let first = 0; ; first++) {
-    const messages = whole.messages.slice(first);
-    const texts = [...messages, ...(whole.summary ? [whole.summary] : [])];
-    const tokenCount = texts.reduce((sum, { content }) => sum + Math.ceil(content.length / 4), 0);
-    const answer = { ...whole, messages, truncated: true, tokenCount };
+    const answer = newestOf(whole, first);
     if (bytesOf(answer) <= maxBytes || first === whole.messages.length) return { ...answer, truncated: first > 0 };
   }
+}
+
+/** The answer without so many of the oldest messages. */
+function newestOf(whole: GetMemoryResponse, first: number): GetMemoryResponse {
+  const messages = whole.messages.slice(first);
+  const texts = [...messages, ...(whole.summary ? [whole.summary] : [])];
+  const tokenCount = texts.reduce((sum, { content }) => sum + Math.ceil(content.length / 4), 0);
+  return { ...whole, messages, truncated: true, tokenCount };
 }
 
 describe.each([
@@ -47,7 +52,7 @@ describe.each([
   test("the newest messages come that fit into max_bytes, no more and no fewer, whatever else is in the answer", async () => {
     const sessionId = newId();
     await service.sessions.createSession({ sessionId, metadata: { pad: "m".repeat(3_000) } });
-    const { messages } = await add(sessionId, [500, 9_000, 10, 0, 4_000, 300, 300, 300, 20_000, 700]);
+    const { messages } = await add(sessionId, [500, 9_000, 10, 0, 4_000, 300, 300, 300, 20_000, 100]);
     const check = async (): Promise<void> => {
       const whole = await get(sessionId, MIB);
       expect(whole.truncated).toBe(false);
@@ -62,6 +67,7 @@ describe.each([
         39_000,
         bytesOf(whole) - 1,
         bytesOf(whole) + 2,
+        ...whole.messages.flatMap((_, first) => [0, -1].map((more) => bytesOf(newestOf(whole, first)) + more)),
       ];
       for (const maxBytes of sizes)
         expect(await get(sessionId, maxBytes), `${maxBytes}`).toEqual(expected(whole, maxBytes));
