@@ -275,6 +275,7 @@ export function createPurger(deps: PurgerDeps): Purger {
         purged.sessions += 1;
         purged.messages += messages;
       });
+      await each(work.copiesOfNothing(call.project), (epoch) => retirement.eraseCopy(epoch));
       purged.messages += await retirement.eraseMessages(call.project, upTo);
       return purged;
     },

@@ -16,6 +16,8 @@ export interface Work {
   sessionsToErase(): AsyncIterable<string>;
   /** Copies of memories, by their epochs, with which nobody has gone on since a time. */
   copiesIdleSince(time: Date): AsyncIterable<string>;
+  /** Copies, within a project, of memories that no live session has any more: no session is made of them. */
+  copiesOfNothing(project: string): AsyncIterable<string>;
   usersWithTask(): AsyncIterable<UserRecord>;
   /** All sessions of a user, deleted or not. */
   sessionsOf(user: string): AsyncIterable<string>;
@@ -66,6 +68,13 @@ export function createWork(database: Database): Work {
     },
     copiesIdleSince: (time) =>
       keys(forks.find({ aliveTime: { $lte: time } }, { projection: { _id: 1 }, batchSize: BATCH })),
+    async *copiesOfNothing(project) {
+      const { from, to } = keyRange(project);
+      for await (const { _id, source, sourceEpoch } of each(forks.find({ session: { $gte: from, $lt: to } }))) {
+        const live = { _id: source, epoch: sourceEpoch, deleted: false, purging: { $exists: false } };
+        if (!(await translated(() => sessions.findOne(live, { projection: { _id: 1 } })))) yield _id;
+      }
+    },
     usersWithTask: () =>
       each(users.find({ task: { $exists: true }, "task.kind": { $exists: true } }, { batchSize: BATCH })),
     sessionsOf: (user) => sessionKeys({ user }),

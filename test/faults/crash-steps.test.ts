@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { copyOf } from "../../src/domain/fork.js";
 import type { Api } from "../support/api.js";
 import { type Crash, type Lane, type Operation, type Step, startLane } from "./support/crash-lane.js";
 import { killProcesses } from "./support/processes.js";
@@ -97,6 +98,34 @@ const operations: Record<string, Operation> = {
     },
     act: (api) => api.sessions.undeleteSession({ sessionId: "s", restoreMemory: true }),
     probes: { session: session("s"), memory: memory("s"), list: list("u"), user: sessionCount("u") },
+  },
+  ForkSession: {
+    async prepare(api) {
+      await withUser(api, MANY);
+      await api.memory.setSummary({ sessionId: "s", content: "so far", recentMessageId: "m7" });
+    },
+    act: (api) => api.sessions.forkSession({ sessionId: "s", newSessionId: "fork" }),
+    probes: {
+      session: session("s"),
+      memory: memory("s"),
+      fork: session("fork", true),
+      itsMemory: memory("fork"),
+      list: list("u"),
+      user: sessionCount("u"),
+    },
+  },
+  "PurgeSession of a session that was being forked": {
+    prepare: (api) => withUser(api, 300),
+    /** As a crash has left it. */
+    async alter({ sessions, messages, forks }) {
+      const source = await sessions.findOneAndUpdate({ _id: "default/s" }, { $set: { forks: ["copy"] } });
+      const place = { session: "default/fork", source: "default/s", sourceEpoch: source?.epoch ?? "" };
+      await forks.insertOne({ _id: "copy", ...place, messageCount: 3, aliveTime: new Date() });
+      const some = await messages.find({ session: "default/s" }, { limit: 3 }).toArray();
+      await messages.insertMany(some.map((message) => copyOf(message, { _id: "copy", session: place.session })));
+    },
+    act: (api) => api.sessions.purgeSession({ sessionId: "s" }),
+    probes: { session: session("s", true), memory: memory("s"), fork: session("fork", true), user: sessionCount("u") },
   },
   PurgeSession: {
     prepare: (api) => withUser(api, MANY),

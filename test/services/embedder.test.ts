@@ -74,6 +74,21 @@ describe("what is added is embedded soon", () => {
     expect(found.results).toHaveLength(1);
   });
 
+  test("with a fork, whose messages are its own", async () => {
+    const [sessionId, newSessionId] = [newId(), newId()];
+    await add(sessionId, "a cat", "a car");
+    await rest();
+    await service.sessions.forkSession({ sessionId, newSessionId });
+    await rest();
+    expect(await embedded(newSessionId)).toEqual(["a cat", "a car"]);
+    expect(await unembedded(newSessionId)).toBe(0);
+    const found = await service.memory.searchMemory({ sessionId: newSessionId, text: "kitten", mode: SEMANTIC });
+    expect(found.results[0]?.message).toMatchObject({ sessionId: newSessionId, content: "a cat" });
+    await service.memory.deleteMessage({ sessionId: newSessionId, messageId: "a cat" });
+    expect(await embedded(newSessionId)).toEqual(["a car"]);
+    expect(await embedded(sessionId)).toEqual(["a cat", "a car"]);
+  });
+
   test("the beginning of what is long", async () => {
     const sessionId = newId();
     await service.memory.addMemory({ sessionId, messages: [{ content: `a cat ${"🎉".repeat(100_000)}` }] });

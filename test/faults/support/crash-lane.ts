@@ -1,7 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ServiceError } from "@grpc/grpc-js";
-import type { MessageRecord, SessionRecord, UserRecord } from "../../../src/domain/records.js";
+import {
+  type ForkRecord,
+  type MessageRecord,
+  NO_TIME,
+  type SessionRecord,
+  type UserRecord,
+} from "../../../src/domain/records.js";
 import { type Database, openDatabase } from "../../../src/store/database.js";
 import { INDEXES } from "../../../src/store/indexes.js";
 import { type Api, decodeFailure } from "../../support/api.js";
@@ -34,6 +40,7 @@ interface Stored {
   readonly sessions: SessionRecord[];
   readonly messages: MessageRecord[];
   readonly users: UserRecord[];
+  readonly forks: ForkRecord[];
 }
 
 export interface Fixture extends Stored {
@@ -74,7 +81,7 @@ const WRITES = new Set(["insert", "update", "delete", "findAndModify", "bulkWrit
 const isStep = ({ name, target }: Command): boolean => WRITES.has(name) && target !== "leases";
 const isIndexing = ({ name }: Command): boolean => name === "createIndexes";
 
-const EMPTY: Stored = { sessions: [], messages: [], users: [] };
+const EMPTY: Stored = { sessions: [], messages: [], users: [], forks: [] };
 
 const firstMemory = async ({ memory }: Api): Promise<unknown> =>
   (await memory.getMemory({ sessionId: "first" })).messages.map(({ content }) => content);
@@ -122,14 +129,15 @@ export async function startLane(mongodbUri: string): Promise<Lane> {
     const seen = Object.entries(probes).map(async ([name, probe]) => [name, await seenBy(probe, survivor.service)]);
     return Object.fromEntries(await Promise.all(seen));
   };
-  const store = async ({ sessions, messages, users }: Stored): Promise<void> => {
+  const store = async ({ sessions, messages, users, forks }: Stored): Promise<void> => {
     const { erasures } = database;
-    for (const collection of [database.sessions, database.messages, database.users, erasures]) {
+    for (const collection of [database.sessions, database.messages, database.users, database.forks, erasures]) {
       await collection.deleteMany({});
     }
     if (users.length > 0) await database.users.insertMany(users);
     if (sessions.length > 0) await database.sessions.insertMany(sessions);
     if (messages.length > 0) await database.messages.insertMany(messages);
+    if (forks.length > 0) await database.forks.insertMany(forks);
   };
   const settled = (): Promise<true> => eventually("all work is done", () => isSettled(database));
   const actWith = async (victim: Victim, { act }: Operation): Promise<void> => {
@@ -149,6 +157,7 @@ export async function startLane(mongodbUri: string): Promise<Lane> {
         sessions: await database.sessions.find().toArray(),
         messages: await database.messages.find().toArray(),
         users: await database.users.find().toArray(),
+        forks: await database.forks.find().toArray(),
         before: await look(operation),
       };
       const victim = await nextVictim(operation.act ? "asked" : "byItself");
@@ -298,8 +307,9 @@ function arm(
   };
 }
 
-/** Lets the minute pass after which a restoration that went no further counts as abandoned. */
-async function abandonClaims({ sessions }: Database): Promise<void> {
+/** Lets the minute pass after which a restoration or a copy that went no further counts as abandoned. */
+async function abandonClaims({ sessions, forks }: Database): Promise<void> {
+  await forks.updateMany({ aliveTime: { $gt: NO_TIME } }, { $set: { aliveTime: new Date(Date.now() - 61_000) } });
   await sessions.updateMany(
     { "retired.task": "unmark" },
     { $set: { "retired.$[claim].claimTime": new Date(Date.now() - 61_000) } },

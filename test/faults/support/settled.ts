@@ -3,7 +3,8 @@ import { NO_TIME } from "../../../src/domain/records.js";
 import type { Database } from "../../../src/store/database.js";
 
 /** Whether no document says any more that something is still to be done, now. */
-export async function isSettled({ sessions, users }: Database): Promise<boolean> {
+export async function isSettled({ sessions, users, forks }: Database): Promise<boolean> {
+  if (await forks.findOne()) return false;
   const now = new Date();
   const due = { purgeTime: { $lte: now } };
   const unfinished = await sessions.findOne(
@@ -43,6 +44,8 @@ function sessionFaults(
     if (!holds) faults.push(`session ${session._id}: ${fault}`);
   };
   check(session.retired === undefined && session.purging === undefined, "work is left");
+  check(session.forks === undefined, "a copy of it seems to be under way");
+  check(session.forks === undefined, "a copy of it seems to be under way");
   check(session.deleted === (session.deleteTime !== undefined), "deleted, but not since when, or the reverse");
   check(same(session.expireAt, session.purgeTime), "the TTL index erases it at another time than it is due");
 
