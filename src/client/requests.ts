@@ -155,7 +155,7 @@ export interface NewMessage {
   readonly payloadType?: string;
   readonly metadata?: JsonObject;
   readonly tokenCount?: number;
-  /** Not in the future. Undefined: now. */
+  /** Not in the future, but for 10 s that clocks may differ by. Undefined: now. */
   readonly createTime?: Date;
   /** What the message belongs to together with others of its session, such as a tool call with its results. An id like the others. */
   readonly groupId?: string;

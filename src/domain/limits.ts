@@ -12,6 +12,8 @@ export const USUAL_RESPONSE_BYTES = 4 * 1024 * 1024;
 export const MAX_MEMORY_BYTES = 64 * 1024 * 1024;
 export const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 export const MAX_MESSAGES_PER_CALL = 1000;
+/** How far ahead of the database's clock a message may have been made: clocks differ. */
+export const MAX_CLOCK_LEAD_MS = 10_000;
 export const MAX_BATCH_IDS = 100;
 export const MAX_LAST_N = 1000;
 export const DEFAULT_CHUNK_SIZE = 100;

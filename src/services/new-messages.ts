@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type * as api from "../../gen/sessions/v1/memory_service.js";
 import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
 import type { NewMessage } from "../domain/append.js";
-import { MAX_MESSAGES_PER_CALL } from "../domain/limits.js";
+import { MAX_CLOCK_LEAD_MS, MAX_MESSAGES_PER_CALL } from "../domain/limits.js";
 import { derivedId } from "../domain/new-id.js";
 import type { Cost } from "../store/group-commit.js";
 import { type Checks, createChecks, millisecondsOf } from "./checks.js";
@@ -23,9 +23,10 @@ export function checkAddMemory(request: api.AddMemoryRequest, now: Date): void {
   // Whether the moment has passed matters only when the session is created, see `born`.
   checkExpiry(checks, request.expiry);
   checks.size("messages", request.messages.length, { min: 0, max: MAX_MESSAGES_PER_CALL });
+  const latest = new Date(now.getTime() + MAX_CLOCK_LEAD_MS);
   const seen = new Set<string>();
   for (const [index, message] of request.messages.slice(0, MAX_MESSAGES_PER_CALL).entries()) {
-    checkMessage(checks, `messages[${index}]`, message, now);
+    checkMessage(checks, `messages[${index}]`, message, latest);
     if (message.messageId === undefined) continue;
     if (seen.has(message.messageId)) {
       checks.fail(`messages[${index}].message_id`, "Comes twice in this call: give each message an id of its own.");
@@ -35,7 +36,7 @@ export function checkAddMemory(request: api.AddMemoryRequest, now: Date): void {
   checks.done();
 }
 
-function checkMessage(checks: Checks, path: string, message: api.NewMessage, now: Date): void {
+function checkMessage(checks: Checks, path: string, message: api.NewMessage, latest: Date): void {
   checks.optionalId(`${path}.message_id`, message.messageId);
   checks.text(`${path}.role`, message.role);
   checks.oneOf(`${path}.role_type`, message.roleType, RoleType);
@@ -44,7 +45,7 @@ function checkMessage(checks: Checks, path: string, message: api.NewMessage, now
   checks.text(`${path}.payload_type`, message.payloadType);
   checks.metadata(`${path}.metadata`, message.metadata);
   checks.count(`${path}.token_count`, message.tokenCount);
-  checks.time(`${path}.create_time`, message.createTime, now);
+  checks.time(`${path}.create_time`, message.createTime, latest);
   checks.optionalId(`${path}.group_id`, message.groupId);
 }
 

@@ -172,6 +172,15 @@ test("a session whose only message is of year 1 still has a last_message_time", 
   expect((await service.sessions.getSession({ sessionId })).session?.lastMessageTime).toEqual(createTime);
 });
 
+test("a create_time is taken from a clock that is a little ahead, and stays as it is", async () => {
+  const sessionId = newId();
+  const createTime = timestamp(Date.now() + 8_000);
+  await service.memory.addMemory({ sessionId, messages: [{ createTime }] });
+  const { messages, session } = await service.memory.getMemory({ sessionId });
+  expect(messages[0]?.createTime).toEqual(createTime);
+  expect(session?.lastMessageTime).toEqual(createTime);
+});
+
 test("a create_time in the future, or that is no Timestamp, is refused", async () => {
   const sessionId = newId();
   const bad = [

@@ -94,7 +94,10 @@ export interface NewMessage {
     | undefined;
   /** Optional. The number of tokens, as the caller counts them. Negative is INVALID_ARGUMENT. */
   tokenCount: number;
-  /** Optional. When the message was made. In the future is INVALID_ARGUMENT. Unset: now. Below a millisecond it is cut off. */
+  /**
+   * Optional. When the message was made. In the future is INVALID_ARGUMENT, but for 10 s by which the caller's clock may be ahead of the
+   * database's. Unset: now. Below a millisecond it is cut off.
+   */
   createTime:
     | Timestamp
     | undefined;
