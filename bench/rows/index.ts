@@ -15,6 +15,7 @@ import { recallRows } from "./recall.js";
 import { recallHybridRow } from "./recall-hybrid.js";
 import { searchRows } from "./search.js";
 import { slowReaderRow } from "./slow-reader.js";
+import { watchRows } from "./watching.js";
 import { zepAddMemoryRow } from "./zep-add-memory.js";
 
 /** In the order in which they are printed. */
@@ -27,6 +28,7 @@ export const ROWS: readonly Row[] = [
   ...chatTurnRows,
   ...keyRows,
   fairnessRow,
+  ...watchRows,
   listSessionsRow,
   slowReaderRow,
   listPageDepthRow,

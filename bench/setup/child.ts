@@ -12,7 +12,7 @@ export interface Child<H extends Handlers> {
   stop(): Promise<void>;
 }
 
-export type Script = "generator" | "poster" | "driver" | "rest" | "echo" | "mastra" | "langchain";
+export type Script = "generator" | "poster" | "driver" | "watchers" | "rest" | "echo" | "mastra" | "langchain";
 
 /** The longest thing that is asked takes a minute or two; a bench that hangs tells nobody why. */
 const PATIENCE_MS = 5 * 60_000;

@@ -71,7 +71,11 @@ export function deleteMessage(
   const newestLeft = state.newest.find(({ _id }) => _id !== message._id);
   return {
     result: message,
-    session: withoutMessages(session, 1, newestLeft),
+    session: {
+      ...withChangedMemory(session),
+      messageCount: session.messageCount - 1,
+      lastMessageTime: newestLeft?.createTime ?? NO_TIME,
+    },
     changed: [
       {
         ...message,
@@ -108,19 +112,6 @@ export function liveMessage(
   const message = state.messages?.get(messageId);
   if (message === undefined || message.deleted) throw messageNotFound(idOf(key), messageId, missing);
   return message;
-}
-
-/** The session with so many messages less. */
-export function withoutMessages(
-  session: SessionRecord,
-  count: number,
-  newestLeft: Pick<MessageRecord, "createTime"> | undefined,
-): SessionRecord {
-  return {
-    ...withChangedMemory(session),
-    messageCount: session.messageCount - count,
-    lastMessageTime: newestLeft?.createTime ?? NO_TIME,
-  };
 }
 
 /** The session when messages that it keeps are not what they were. */

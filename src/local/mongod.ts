@@ -14,6 +14,8 @@ export interface MongodSpec {
   readonly replicaSet: string;
   readonly env: Environment;
   readonly ttlSeconds?: number;
+  /** How far its log reaches back, about. */
+  readonly oplogMb?: number;
 }
 
 /** One `mongod` that runs. It ends with this process, however that ends. */
@@ -120,7 +122,7 @@ function flags(spec: MongodSpec, dbPath: string): string[] {
     ...["--port", String(spec.port), "--bind_ip", "127.0.0.1"],
     ...["--replSet", spec.replicaSet],
     // For development and tests, several at a time: by default each would take half of the memory.
-    ...["--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "512", "--quiet"],
+    ...["--wiredTigerCacheSizeGB", "0.5", "--oplogSize", String(spec.oplogMb ?? 512), "--quiet"],
     // Statistics for MongoDB's support, gathered every second: nobody reads those of a local one.
     ...["--setParameter", "diagnosticDataCollectionEnabled=false"],
     // By default a signal is obeyed 15 seconds later, for clients that might find another member.

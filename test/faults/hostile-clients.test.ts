@@ -4,10 +4,12 @@ import type { IncomingHttpHeaders } from "node:http2";
 import type { Socket } from "node:net";
 import { expect, inject, onTestFinished, test } from "vitest";
 import * as memoryApi from "../../gen/sessions/v1/memory_service.js";
+import * as sessionApi from "../../gen/sessions/v1/session_service.js";
 import { type Api, connect } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
 import { frame, rawClient } from "../support/raw-grpc.js";
 import { runService } from "../support/service-process.js";
+import { watch } from "../support/watching.js";
 import { type Attempt, attempt } from "./support/attempt.js";
 import {
   callFrames,
@@ -35,6 +37,7 @@ const REST_MIB = 24;
 const PATIENCE_MS = 5_000;
 
 const ADD = memoryApi.MemoryServiceService.addMemory.path;
+const WATCH = sessionApi.SessionServiceService.watchSessions.path;
 const LIST = memoryApi.MemoryServiceService.listMessages.path;
 
 interface Siege {
@@ -166,6 +169,33 @@ test("clients that ask for much and read nothing cost no more than what waits to
   await pause(3_000);
   for (const socket of sockets) socket.resetAndDestroy();
   await siege.conclude("readers that do not read", { tried: 200, acknowledged: 0, faults: 200 });
+});
+
+test("nineteen hundred watchers that never read cost no more than what is on its way to all of them, and others watch on", async () => {
+  const siege = await besiege({}, prepareLong);
+  const watching = await watch(siege.api, { sessionId: "told" });
+  const request = sessionApi.WatchSessionsRequest.encode(sessionApi.WatchSessionsRequest.fromPartial({})).finish();
+  const sockets = await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const socket = openSocket(siege.address);
+      socket.pause();
+      socket.write(greeting());
+      for (let n = 0; n < 95; n++) socket.write(callFrames(2 * n + 1, WATCH, frame(request)));
+      await once(socket, "connect");
+      return socket;
+    }),
+  );
+  // Each of them would have to be told of all of this, 60 MB.
+  const content = "x".repeat(1_000_000);
+  for (let n = 0; n < 60; n++) {
+    await siege.api.memory.addMemory({ sessionId: `large-${n % 4}`, messages: [{ content }] });
+    if (n % 10 === 9) await siege.served();
+  }
+  await siege.api.memory.addMemory({ sessionId: "told", messages: [{ messageId: "last" }] });
+  await watching.untilSome("who reads is told", ({ messageIds }) => messageIds.includes("last"));
+  await watching.stop();
+  for (const socket of sockets) socket.resetAndDestroy();
+  await siege.conclude("watchers that do not read", { tried: 1_900, acknowledged: 0, faults: 1_900 });
 });
 
 test("a thousand streams that are opened and left at once, again and again, leave nothing behind", async () => {

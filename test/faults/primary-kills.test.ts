@@ -3,6 +3,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { openDatabase } from "../../src/store/database.js";
 import type { Api } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
+import { startMirror } from "../support/mirror.js";
 import { createTestPurger } from "../support/purger.js";
 import { createTally } from "./support/attempts.js";
 import { startFleet } from "./support/fleet.js";
@@ -40,6 +41,7 @@ test("primaries that die or step down take nothing back, and writes go on within
   const services = await fleet.all();
   await storeListed(services[0] as Api);
 
+  const mirror = await startMirror(fleet.any);
   const tally = createTally();
   const load = { tally, random, anyService: fleet.any };
   const owners = Array.from({ length: 5 }, (_, index) => createOwner({ ...load, name: `owner-${index}`, sessions: 6 }));
@@ -81,6 +83,14 @@ test("primaries that die or step down take nothing back, and writes go on within
 
   const { operations, sessions, history } = await shared.finish("primary-kills");
   for (const api of services) for (const owner of owners) await owner.check(api);
+  const [first] = services;
+  if (first) {
+    await mirror.settle(first);
+    for (const prefix of ["owner-", "shared", "ledger-"]) {
+      tally.violations.push(...(await mirror.differences(first, prefix)));
+    }
+  }
+  await mirror.stop();
   await createTestPurger(database, RETENTION_MS + 60_000).pass();
   await services[0]?.purge.purgeDeleted({ olderThan: { seconds: 0, nanos: 0 } });
   tally.violations.push(...(await remainsOf(database)));
@@ -90,7 +100,14 @@ test("primaries that die or step down take nothing back, and writes go on within
   if (slowest > RECOVERY_MS) tally.violations.push(`writes went on only after ${slowest} ms`);
   tally.violations.push(...fleet.complaints());
   const { violations, ...counts } = tally;
-  const others = { recoveryMs: slowest, breaks, shared_operations: operations, shared_sessions: sessions, history };
+  const others = {
+    recoveryMs: slowest,
+    resumes: mirror.resumes,
+    breaks,
+    shared_operations: operations,
+    shared_sessions: sessions,
+    history,
+  };
   report("primary kills", { ...counts, faults, violations, ...others });
   expect(violations).toEqual([]);
 });

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import { startTemporaryMongo } from "../../src/local/temporary.js";
 import { openDatabase } from "../../src/store/database.js";
+import { startMirror } from "../support/mirror.js";
 import { createTestPurger } from "../support/purger.js";
 import { createTally } from "./support/attempts.js";
 import { startFleet } from "./support/fleet.js";
@@ -36,6 +37,7 @@ test("services killed at random moments of a mixed load lose nothing that was ac
     SESSIONS_RETENTION: "30d",
   });
 
+  const mirrors = [await startMirror(fleet.any), await startMirror(fleet.any)];
   const tally = createTally();
   const load = { tally, random, anyService: fleet.any };
   const owners = Array.from({ length: 10 }, (_, index) =>
@@ -63,6 +65,15 @@ test("services killed at random moments of a mixed load lose nothing that was ac
   const { operations, sessions, history } = await shared.finish("service-kills");
   for (const api of services) for (const owner of owners) await owner.check(api);
 
+  // Whoever watched, and resumed whenever their service was killed, has been told of all that is there, and of nothing else.
+  for (const mirror of mirrors) {
+    const [api] = services;
+    if (!api) continue;
+    await mirror.settle(api);
+    tally.violations.push(...(await mirror.differences(api, "")));
+    await mirror.stop();
+  }
+
   // The time in which everything could be restored passes.
   await createTestPurger(database, RETENTION_MS + 60_000).pass();
   await services[0]?.purge.purgeDeleted({ olderThan: { seconds: 0, nanos: 0 } });
@@ -78,7 +89,8 @@ test("services killed at random moments of a mixed load lose nothing that was ac
 
   tally.violations.push(...fleet.complaints());
   const { violations, ...counts } = tally;
-  const others = { messages: stored, shared_operations: operations, shared_sessions: sessions, history };
+  const resumes = mirrors.reduce((sum, mirror) => sum + mirror.resumes, 0);
+  const others = { messages: stored, resumes, shared_operations: operations, shared_sessions: sessions, history };
   report("service kills", { ...counts, faults: kills, violations, ...others });
   expect(violations).toEqual([]);
 });

@@ -144,7 +144,8 @@ export function createHub(deps: HubDeps): Hub {
         for (const { act } of between) act(position);
       }
       if (performance.now() - lastContact > AWAY_MS) {
-        for (const watcher of head.all) watcher.end(storageUnavailable(new Error("no contact for too long")));
+        const all = [...head.all, ...waiting, ...catchingUp];
+        for (const watcher of all) watcher.end(storageUnavailable(new Error("no contact for too long")));
       }
     }
     await stream?.close();
@@ -255,9 +256,10 @@ export function createHub(deps: HubDeps): Hub {
       }
     } catch (error) {
       for (const watcher of lane.all) {
+        const isThere = catchingUp.has(watcher) && !watcher.hasEnded;
         drop(watcher);
         if (isExpired(error)) watcher.expire();
-        else if (!watcher.hasEnded) waiting.add(watcher);
+        else if (isThere) waiting.add(watcher);
       }
       if (isExpired(error)) return;
       if (!(error instanceof SessionsError)) deps.onError(error, "catching up failed; it is tried again");

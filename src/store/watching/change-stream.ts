@@ -57,11 +57,11 @@ export function openChanges(database: Database, after: LogTime | undefined, batc
         const moments = momentsOf(complete);
         const reached = isAll ? timeOf(postBatchResumeToken(cursor)) : undefined;
         position = latest(position, moments.at(-1)?.time, reached);
-        if (position === undefined) throw resumeTokenExpired();
+        // The database ends it by itself where its collections are gone.
+        if (position === undefined || cursor.id?.isZero()) throw resumeTokenExpired();
         return { moments, position, isAll };
       }).catch((error: unknown) => {
-        // The database ends it by itself where its collections are gone.
-        throw isLogLost(error) || cursor.id?.isZero() ? resumeTokenExpired() : error;
+        throw isLogLost(error) ? resumeTokenExpired() : error;
       }),
     close: () => cursor.close().catch(() => {}),
   };
