@@ -154,6 +154,8 @@ async function watchedDocuments(db: Db): Promise<string> {
 
 const DEADLINE_EXCEEDED = 4;
 
+const idOf = (key: string): string => key.slice("default/".length);
+
 /** What was sent and answered, and what was wrong with it. */
 function createBook(lore: Lore) {
   const violations: string[] = [];
@@ -162,6 +164,10 @@ function createBook(lore: Lore) {
   const sessions = new Set<string>();
   const users = new Set<string>();
   const messages = new Set<string>();
+  /** Which sessions each session may be a fork of, by their ids. */
+  const origins = new Map<string, Set<string>>();
+  /** Forks whose answer was lost, and with it the id that the service had made for them. */
+  let namelessForks = 0;
   let accepted = 0;
 
   const types = requestTypesIn([new URL("../../gen/descriptors/sessions.binpb", import.meta.url)]);
@@ -187,6 +193,12 @@ function createBook(lore: Lore) {
     if (name === "createSession" || name === "addMemory") sessions.add(`default/${sessionId}`);
     if (name === "createUser") users.add(`default/${request.userId}`);
     for (const response of responses) {
+      if (name === "forkSession") {
+        const { sessionId: fork } = (response.session ?? { sessionId: request.newSessionId }) as { sessionId: string };
+        if (fork === "") namelessForks += 1;
+        sessions.add(`default/${fork}`);
+        origins.set(fork, new Set(origins.get(fork)).add(sessionId));
+      }
       if (name === "addMemory") {
         for (const { messageId } of response.messages as { messageId: string }[])
           messages.add(`${sessionId} ${messageId}`);
@@ -195,6 +207,14 @@ function createBook(lore: Lore) {
       if (owner?.etag) remember(lore.etags, owner.etag);
       if (response.nextCursor) remember(lore.cursors, response.nextCursor as string);
     }
+  };
+
+  /** Whether a message was added to a session, or to one of those that it may be a fork of. */
+  const wasAdded = (sessionId: string, messageId: string, seen = new Set<string>()): boolean => {
+    if (messages.has(`${sessionId} ${messageId}`)) return true;
+    if (seen.has(sessionId)) return false;
+    seen.add(sessionId);
+    return [...(origins.get(sessionId) ?? [])].some((origin) => wasAdded(origin, messageId, seen));
   };
 
   return {
@@ -237,16 +257,22 @@ function createBook(lore: Lore) {
     async unaccounted(db: Db, known: ReadonlySet<string>): Promise<string[]> {
       const isKnown = (key: string): boolean => key.startsWith("default/watched-") || known.has(key);
       const found: string[] = [];
-      for await (const { _id } of db.collection<{ _id: string }>("sessions").find({}, { projection: { _id: 1 } })) {
-        if (!isKnown(_id) && !sessions.has(_id)) found.push(`session ${_id} came from nowhere`);
+      const stored = db.collection<{ _id: string; forkedFrom?: { session: string } }>("sessions");
+      let unnamed = 0;
+      for await (const { _id, forkedFrom } of stored.find({}, { projection: { forkedFrom: 1 } })) {
+        if (isKnown(_id) || sessions.has(_id)) continue;
+        if (forkedFrom && ++unnamed <= namelessForks) {
+          origins.set(idOf(_id), new Set([idOf(forkedFrom.session)]));
+        } else found.push(`session ${_id} came from nowhere`);
       }
       for await (const { _id } of db.collection<{ _id: string }>("users").find({}, { projection: { _id: 1 } })) {
         if (!isKnown(_id) && !users.has(_id)) found.push(`user ${_id} came from nowhere`);
       }
       const all = db.collection<{ _id: string; session: string; epoch: string }>("messages").find();
       for await (const { _id, session, epoch } of all) {
-        const told = `${session.slice("default/".length)} ${_id.slice(epoch.length + 1)}`;
-        if (!isKnown(session) && !messages.has(told)) found.push(`message ${told} came from nowhere`);
+        const messageId = _id.slice(epoch.length + 1);
+        if (isKnown(session) || wasAdded(idOf(session), messageId)) continue;
+        found.push(`message ${idOf(session)} ${messageId} came from nowhere`);
       }
       return found.slice(0, 10);
     },
