@@ -24,6 +24,7 @@ const METHODS: Readonly<Record<string, Readonly<Record<string, Role | "anybody">
     GetMessage: "reader",
     UpdateMessage: "writer",
     DeleteMessage: "writer",
+    RewindMemory: "writer",
     ClearMemory: "writer",
     SetSummary: "writer",
     SearchMemory: "reader",

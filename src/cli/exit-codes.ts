@@ -10,7 +10,7 @@ Exit codes:
   0    done
   1    failed, or some lines of an import did
   2    the command line, or a value in it, is not valid
-  3    no such session, or no such key
+  3    no such session, message or key
   130  interrupted
 `;
 

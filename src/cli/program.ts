@@ -10,7 +10,9 @@ import { addImport } from "./import-command.js";
 import { addKeys } from "./keys-command.js";
 import { addList } from "./list-command.js";
 import { addPurge } from "./purge-command.js";
+import { addRedact } from "./redact-command.js";
 import { addRestore } from "./restore-command.js";
+import { addRewind } from "./rewind-command.js";
 import { addSearch } from "./search-command.js";
 import { addShow } from "./show-command.js";
 import { addWatch } from "./watch-command.js";
@@ -45,6 +47,8 @@ export function buildProgram(
     addSearch,
     addWatch,
     addFork,
+    addRewind,
+    addRedact,
     addDelete,
     addRestore,
     addPurge,

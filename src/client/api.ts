@@ -73,6 +73,12 @@ export interface MemoryCalls {
   updateMessage(request: api.UpdateMessageRequest, options?: CallOptions): Promise<Message>;
   /** Cannot be undone. Resolves with the message as it was. NOT_FOUND (SESSION_NOT_FOUND, MESSAGE_NOT_FOUND). */
   deleteMessage(request: api.MessageRequest, options?: CallOptions): Promise<Message>;
+  /**
+   * Takes away all later messages in one step; cannot be undone. When its answer got lost, it can be made again with the same
+   * `expectedLastSequence`, and takes away nothing that was added since. NOT_FOUND (SESSION_NOT_FOUND, MESSAGE_NOT_FOUND); ABORTED
+   * (SEQUENCE_MISMATCH); FAILED_PRECONDITION (TOO_MANY_MESSAGES).
+   */
+  rewindMemory(request: api.RewindMemoryRequest, options?: CallOptions): Promise<api.RewindMemoryResponse>;
   /** Deletes all messages and the summary; cannot be undone. NOT_FOUND (SESSION_NOT_FOUND). */
   clearMemory(request: api.ClearMemoryRequest, options?: CallOptions): Promise<Session>;
   /** NOT_FOUND (SESSION_NOT_FOUND); FAILED_PRECONDITION (MESSAGE_NOT_FOUND); ABORTED (SUMMARY_SUPERSEDED). */

@@ -64,6 +64,10 @@ export function memoryCalls(transport: Transport): MemoryCalls {
       const { message } = await unary("deleteMessage", wire.DeleteMessageRequest.fromPartial(request), options);
       return toMessage(message);
     },
+    async rewindMemory(request, options) {
+      const response = await unary("rewindMemory", wire.RewindMemoryRequest.fromPartial(request), options);
+      return { ...response, messages: response.messages.map(toMessage), session: toSession(response.session) };
+    },
     async clearMemory(request, options) {
       const { session } = await unary("clearMemory", wire.ClearMemoryRequest.fromPartial(request), options);
       return toSession(session);

@@ -19,6 +19,7 @@ import type { RequestOf, UnaryName } from "./methods.js";
  * | forkSession | no | the repetition is ALREADY_EXISTS, or, without an id of the caller's own, another session |
  * | undeleteSession, undeleteUser | no | the repetition is ALREADY_EXISTS |
  * | deleteMessage, deleteUser, purgeSession, purgeUser | no | the repetition is NOT_FOUND |
+ * | rewindMemory | no | the repetition does not find what was taken away, and answers without it; could take away what was added in between |
  * | clearMemory | no | would clear what was added in between, for good |
  * | purgeDeleted | with dryRun | else the counts are lost, and what was deleted in between could go |
  * | createKey | no | the repetition is another key |
@@ -52,6 +53,7 @@ export const POLICIES: { readonly [Name in UnaryName]: Policy<RequestOf<Name>> }
   getMessage: { retries: always },
   updateMessage: { retries: onlyMerges },
   deleteMessage: { retries: never },
+  rewindMemory: { retries: never },
   clearMemory: { retries: never },
   setSummary: { retries: always },
   searchMemory: { retries: always },

@@ -253,6 +253,26 @@ export interface UpdateMessageRequest extends MessageRequest {
   readonly etag?: string;
 }
 
+export interface RewindMemoryRequest {
+  readonly sessionId: string;
+  /** The last message that stays. Exactly one of `afterMessageId` and `afterSequence`. */
+  readonly afterMessageId?: string;
+  /** The sequence behind which all messages are taken away. 0: all. */
+  readonly afterSequence?: number;
+  /** The sequence of the newest message that you have seen; another one is ABORTED. */
+  readonly expectedLastSequence?: number;
+}
+
+export interface RewindMemoryResponse {
+  /** What was taken away, oldest first: as much as fits into 4 MiB. */
+  readonly messages: Message[];
+  readonly session: Session;
+  /** How many messages were taken away, at most 1000. */
+  readonly rewoundMessages: number;
+  /** Whether the newest of them are not in `messages`. */
+  readonly truncated: boolean;
+}
+
 export interface ClearMemoryRequest {
   readonly sessionId: string;
 }

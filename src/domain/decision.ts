@@ -23,6 +23,8 @@ export interface SessionState {
   readonly messages: ReadonlyMap<string, MessageRecord> | undefined;
   /** The newest live messages of the current epoch, newest first, when the call has asked for them. */
   readonly newest: readonly MessageRecord[];
+  /** The live messages of the current epoch that are later than one, when the call has asked for them. */
+  readonly later?: LaterMessages | undefined;
   /** What the call has asked to count: the unmarked live messages of the current epoch. */
   readonly unmarkedCount: number;
   /** Every epoch that has a message in this session, when the call has asked for them. */
@@ -30,6 +32,17 @@ export interface SessionState {
   /** The database's clock: by the transaction's own reading where it has read the session, else about. */
   readonly now: Date;
 }
+
+export interface LaterMessages {
+  /** In order: all of them, or one more than the call can do with. */
+  readonly places: readonly MessagePlace[];
+  /** The oldest of them, whole, as many as there is room for. */
+  readonly messages: readonly MessageRecord[];
+  /** The newest one that is not later. */
+  readonly newestBefore: Pick<MessageRecord, "createTime"> | undefined;
+}
+
+export type MessagePlace = Pick<MessageRecord, "_id" | "session" | "epoch" | "sequence">;
 
 export type Users = ReadonlyMap<string, UserRecord | null>;
 
@@ -39,6 +52,14 @@ export interface Decision<T> {
   readonly users?: readonly UserRecord[];
   readonly inserted?: readonly MessageRecord[];
   readonly changed?: readonly MessageRecord[];
+  readonly removed?: Removal;
+}
+
+/** Messages of one memory that are taken away together: there may be too many of them to be read whole. */
+export interface Removal {
+  readonly places: readonly MessagePlace[];
+  readonly deleteTime: Date;
+  readonly expireAt: Date;
 }
 
 /**
@@ -62,6 +83,7 @@ export function asSeenBy(call: Call, state: SessionState): SessionState {
     isHidden: true,
     messages: state.messages && new Map(),
     newest: [],
+    later: undefined,
     unmarkedCount: 0,
     epochs: [],
   };

@@ -170,6 +170,14 @@ export const memoryNotRestorable = (of: { session_id: string } | { user_id: stri
     of,
   );
 
+export const tooManyMessages = (sessionId: string, max: number) =>
+  new SessionsError(
+    "FAILED_PRECONDITION",
+    "TOO_MANY_MESSAGES",
+    `More than ${max} messages of session ${quote(sessionId)} are later than that, and one call takes away so many at most: rewind in several steps, the last messages first, or clear the memory.`,
+    { session_id: sessionId, max_messages: String(max) },
+  );
+
 export const summarySuperseded = (sessionId: string, messageId: string, storedMessageId: string) =>
   new SessionsError(
     "ABORTED",

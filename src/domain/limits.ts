@@ -14,6 +14,9 @@ export const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 export const MAX_MESSAGES_PER_CALL = 1000;
 /** How far ahead of the database's clock a message may have been made: clocks differ. */
 export const MAX_CLOCK_LEAD_MS = 10_000;
+export const MAX_REWOUND_MESSAGES = 1000;
+/** What the messages of one RewindMemory may have: with its session, which has less than half a MiB, below what clients take by default. */
+export const MAX_REWOUND_BYTES = 3.5 * 1024 * 1024;
 export const MAX_BATCH_IDS = 100;
 export const MAX_LAST_N = 1000;
 export const DEFAULT_CHUNK_SIZE = 100;

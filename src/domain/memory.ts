@@ -71,11 +71,7 @@ export function deleteMessage(
   const newestLeft = state.newest.find(({ _id }) => _id !== message._id);
   return {
     result: message,
-    session: {
-      ...withChangedMemory(session),
-      messageCount: session.messageCount - 1,
-      lastMessageTime: newestLeft?.createTime ?? NO_TIME,
-    },
+    session: withoutMessages(session, 1, newestLeft),
     changed: [
       {
         ...message,
@@ -112,6 +108,19 @@ export function liveMessage(
   const message = state.messages?.get(messageId);
   if (message === undefined || message.deleted) throw messageNotFound(idOf(key), messageId, missing);
   return message;
+}
+
+/** The session with so many messages less. */
+export function withoutMessages(
+  session: SessionRecord,
+  count: number,
+  newestLeft: Pick<MessageRecord, "createTime"> | undefined,
+): SessionRecord {
+  return {
+    ...withChangedMemory(session),
+    messageCount: session.messageCount - count,
+    lastMessageTime: newestLeft?.createTime ?? NO_TIME,
+  };
 }
 
 /** The session when messages that it keeps are not what they were. */

@@ -6,10 +6,17 @@ import { decodeCursor, encodeCursor, isSequencePosition } from "../domain/cursor
 import type { Encoded } from "../domain/encoded.js";
 import { invalidCursor, messageNotFound, sessionNotFound } from "../domain/errors.js";
 import { keyOf } from "../domain/keys.js";
-import { MAX_LAST_N, MAX_MEMORY_BYTES, USUAL_RESPONSE_BYTES } from "../domain/limits.js";
+import {
+  MAX_LAST_N,
+  MAX_MEMORY_BYTES,
+  MAX_REWOUND_BYTES,
+  MAX_REWOUND_MESSAGES,
+  USUAL_RESPONSE_BYTES,
+} from "../domain/limits.js";
 import { deleteMessage, setSummary, updateMessage } from "../domain/memory.js";
 import { newId } from "../domain/new-id.js";
 import type { MessageRecord } from "../domain/records.js";
+import { rewind } from "../domain/rewind.js";
 import { clearMemory } from "../domain/session.js";
 import type { WindowStart as StoredWindowStart } from "../domain/window.js";
 import type { GroupCommit } from "../store/group-commit.js";
@@ -33,6 +40,7 @@ import { checkUpdateMessage, costOfUpdate, toMessageUpdate } from "./message-upd
 import { checkAddMemory, costOf, toNewMessages } from "./new-messages.js";
 import type { MakeSession } from "./new-session.js";
 import type { Purger } from "./purger.js";
+import { checkedTarget } from "./rewinds.js";
 import { sessionMetadataChange } from "./session-metadata.js";
 
 export interface MemoryDeps {
@@ -194,6 +202,29 @@ export function createMemoryService(deps: MemoryDeps) {
         decide: (state) => deleteMessage(state, key, messageId, retentionMs),
       });
       return { message: toMessage(message) };
+    },
+
+    async rewindMemory(request: api.RewindMemoryRequest, call: Call): Promise<api.RewindMemoryResponse> {
+      const after = checkedTarget(request);
+      const key = keyOf(call.project, request.sessionId);
+      const { expectedLastSequence } = request;
+      const rewound = await changes.submit(
+        call,
+        {
+          session: key,
+          messages: typeof after === "string" ? [after] : [],
+          later: { than: after, atMost: MAX_REWOUND_MESSAGES, bytes: MAX_REWOUND_BYTES },
+          decide: (state) => rewind(state, key, { after, expectedLastSequence, retentionMs }),
+        },
+        // Of how many bytes it is only its transaction finds out.
+        { messages: 1, bytes: MAX_REWOUND_BYTES },
+      );
+      return {
+        messages: rewound.messages.map(toMessage),
+        session: toSession(rewound.session),
+        rewoundMessages: rewound.count,
+        truncated: rewound.messages.length < rewound.count,
+      };
     },
 
     async clearMemory({ sessionId }: api.ClearMemoryRequest, call: Call): Promise<api.ClearMemoryResponse> {

@@ -1,6 +1,6 @@
 import { type Call, reaches } from "../domain/call.js";
 import { asSeenBy } from "../domain/decision.js";
-import { otherUser } from "../domain/errors.js";
+import { otherUser, sessionNotFound } from "../domain/errors.js";
 import type { ForkState } from "../domain/fork.js";
 import { idOf } from "../domain/keys.js";
 import type { UserRecord } from "../domain/records.js";
@@ -49,8 +49,10 @@ export function withinReach({ changes, sessions, messages, memory, users, scopes
   return {
     changes: {
       close: changes.close,
-      submit(call, change, cost) {
+      async submit(call, change, cost) {
         if (call.user === undefined) return changes.submit(call, change, cost);
+        // First the session alone, as for a read of its memory.
+        if (change.later && !(await own.get(call, change.session))) throw sessionNotFound(idOf(change.session));
         // What is known of a session without reading it need not tell whose it is now.
         const { adds, ...read } = change;
         return changes.submit(call, { ...read, decide: (state) => change.decide(asSeenBy(call, state)) }, cost);

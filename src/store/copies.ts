@@ -1,5 +1,7 @@
 import type { ClientSession, Document, Filter } from "mongodb";
+import type { MessagePlace } from "../domain/decision.js";
 import { copyOf } from "../domain/fork.js";
+import { messageIdOf, messageKeyOf } from "../domain/keys.js";
 import { type ForkRecord, type MessageRecord, NO_TIME } from "../domain/records.js";
 import type { Database } from "./database.js";
 import { translated } from "./driver-errors.js";
@@ -17,29 +19,53 @@ import type { StoreObserver } from "./observer.js";
  * was there before is gone with both.
  */
 export async function changeCopies(
-  { forks, messages }: Database,
+  database: Database,
   tx: ClientSession,
   epochs: readonly string[],
   changed: readonly MessageRecord[],
 ): Promise<void> {
+  const { messages } = database;
   for (const epoch of epochs) {
-    // First of all, so that a batch which has read them before this change is not written: it writes here, too.
-    const fork = await forks.findOneAndUpdate({ _id: epoch }, { $inc: { changes: 1 } }, { session: tx });
+    const fork = await changeFork(database, tx, epoch);
     if (!fork) continue;
-    const copies = changed.map((message) => copyOf(message, fork));
-    const gone = copies.filter(({ deleted }) => deleted).map(({ _id }) => _id);
-    if (gone.length > 0) {
-      const theirs = { _id: { $in: gone }, session: fork.session };
-      const { deletedCount } = await messages.deleteMany(theirs, { session: tx });
-      await forks.updateOne({ _id: epoch }, { $inc: { messageCount: -deletedCount } }, { session: tx });
-    }
-    const writes = copies
+    const gone = changed.filter(({ deleted }) => deleted);
+    if (gone.length > 0) await eraseFrom(database, tx, fork, gone);
+    const writes = changed
       .filter(({ deleted }) => !deleted)
+      .map((message) => copyOf(message, fork))
       .map(({ _id, ...replacement }) => ({
         replaceOne: { filter: { _id, session: fork.session }, replacement },
       }));
     if (writes.length > 0) await messages.bulkWrite(writes, { session: tx });
   }
+}
+
+/** Erases the copies of messages in the transaction that takes these away. */
+export async function takeCopiesAway(
+  database: Database,
+  tx: ClientSession,
+  epochs: readonly string[],
+  places: readonly MessagePlace[],
+): Promise<void> {
+  for (const epoch of epochs) {
+    const fork = await changeFork(database, tx, epoch);
+    if (fork) await eraseFrom(database, tx, fork, places);
+  }
+}
+
+/** First of all, so that a batch which has read messages before a change of them is not written: it writes here, too. */
+const changeFork = ({ forks }: Database, tx: ClientSession, epoch: string): Promise<ForkRecord | null> =>
+  forks.findOneAndUpdate({ _id: epoch }, { $inc: { changes: 1 } }, { session: tx });
+
+async function eraseFrom(
+  { forks, messages }: Database,
+  tx: ClientSession,
+  { _id: epoch, session }: ForkRecord,
+  gone: readonly MessagePlace[],
+): Promise<void> {
+  const copies = { _id: { $in: gone.map((message) => messageKeyOf(epoch, messageIdOf(message))) }, session };
+  const { deletedCount } = await messages.deleteMany(copies, { session: tx });
+  await forks.updateOne({ _id: epoch }, { $inc: { messageCount: -deletedCount } }, { session: tx });
 }
 
 /** Erases a copy that is not to become a session, if `isMeant` holds for it. Whoever is still at it goes no further. */

@@ -1,5 +1,5 @@
 import type { AnyBulkWriteOperation, ClientSession } from "mongodb";
-import { type Decide, type Decision, LookupNeeded, type SessionState } from "../domain/decision.js";
+import { type Decide, type Decision, LookupNeeded, type Removal, type SessionState } from "../domain/decision.js";
 import { storageUnavailable } from "../domain/errors.js";
 import { messageKeyOf } from "../domain/keys.js";
 import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
@@ -18,6 +18,7 @@ import type { Outcome } from "./groups.js";
 import { isAsKnown, setIfAsKnown } from "./known/assumption.js";
 import type { KnownSessions } from "./known/sessions.js";
 import { type StoreObserver, UNOBSERVED } from "./observer.js";
+import { type Later, readLater, takeAway } from "./rewinding.js";
 import { eraseVectorsOf } from "./vector-erasure.js";
 
 /** One call's change of one session: what has to be read for its decision, and the decision. */
@@ -40,6 +41,8 @@ export interface SessionChange<T> {
   readonly perhapsMessages?: readonly string[];
   /** What else to read of the current memory. A change that needs any of these is alone on its session in a group. */
   readonly newest?: boolean;
+  /** Those that are later than one, which is named in `messages`, too, where it is told by its id. */
+  readonly later?: Later;
   readonly unmarkedCount?: boolean;
   readonly epochs?: boolean;
 }
@@ -190,16 +193,19 @@ async function read(
     for await (const message of found) messages.set(message._id, message);
   }
 
-  const extras = new Map<string, Pick<SessionState, "newest" | "unmarkedCount" | "epochs">>();
+  const extras = new Map<string, Extras>();
   for (const change of group) {
     const session = sessions.get(change.session)?.record;
-    if (session && needsExtras(change)) extras.set(change.session, await readExtras(database, tx, session, change));
+    if (session && needsExtras(change))
+      extras.set(change.session, await readExtras(database, tx, session, change, messages));
   }
   return workspace(database, { sessions, assumed, users, messages, extras }, thorough);
 }
 
-export function needsExtras({ newest, unmarkedCount, epochs }: SessionChange<unknown>): boolean {
-  return newest === true || unmarkedCount === true || epochs === true;
+type Extras = Pick<SessionState, "newest" | "later" | "unmarkedCount" | "epochs">;
+
+export function needsExtras({ newest, later, unmarkedCount, epochs }: SessionChange<unknown>): boolean {
+  return newest === true || later !== undefined || unmarkedCount === true || epochs === true;
 }
 
 /** The sessions with the database's clock: all times that decide about erasure go by it. */
@@ -224,7 +230,8 @@ async function readExtras(
   tx: ClientSession,
   { _id, epoch }: SessionRecord,
   change: SessionChange<unknown>,
-): Promise<Pick<SessionState, "newest" | "unmarkedCount" | "epochs">> {
+  found: ReadonlyMap<string, MessageRecord>,
+): Promise<Extras> {
   const { messages } = database;
   const memory = { session: _id, epoch };
   const newest = change.newest
@@ -232,6 +239,10 @@ async function readExtras(
         .find({ ...memory, deleted: { $exists: false } }, { session: tx, sort: { sequence: -1 }, limit: 2 })
         .toArray()
     : [];
+  const { than } = change.later ?? {};
+  const after = typeof than === "string" ? found.get(messageKeyOf(epoch, than))?.sequence : than;
+  const later =
+    change.later && after !== undefined ? await readLater(database, tx, memory, after, change.later) : undefined;
   const unmarkedCount = change.unmarkedCount
     ? await messages.countDocuments(
         { ...memory, deleted: { $exists: false }, expireAt: { $exists: false } },
@@ -246,7 +257,7 @@ async function readExtras(
         .map((group) => group._id)
         .toArray()
     : [];
-  return { newest, unmarkedCount, epochs };
+  return { newest, later, unmarkedCount, epochs };
 }
 
 interface Reading {
@@ -255,7 +266,7 @@ interface Reading {
   readonly assumed: ReadonlyMap<string, SessionRecord>;
   readonly users: ReadonlyMap<string, UserRecord | null>;
   readonly messages: ReadonlyMap<string, MessageRecord>;
-  readonly extras: ReadonlyMap<string, Pick<SessionState, "newest" | "unmarkedCount" | "epochs">>;
+  readonly extras: ReadonlyMap<string, Extras>;
 }
 
 interface Workspace {
@@ -275,6 +286,7 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
   // By their keys, for what one call has inserted or changed the next one of the group may change again.
   const inserted = new Set<string>();
   const changed = new Set<string>();
+  const removals: Removal[] = [];
   const asLeft = (keys: Iterable<string>) => [...keys].map((key) => messages.get(key) as MessageRecord);
 
   const stateOf = (change: SessionChange<unknown>): SessionState => {
@@ -309,6 +321,7 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
       if (!inserted.has(message._id)) changed.add(message._id);
       messages.set(message._id, message);
     }
+    if (decision.removed) removals.push(decision.removed);
   };
 
   const decide = (change: SessionChange<unknown>): Outcome<unknown> => {
@@ -384,6 +397,11 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
         ({ _id, content, deleted }) => deleted || content !== reading.messages.get(_id)?.content,
       );
       if (voided.length > 0) await eraseVectorsOf(database, tx, voided);
+
+      for (const removal of removals) {
+        const [first] = removal.places;
+        await takeAway(database, tx, removal, (first && reading.sessions.get(first.session)?.record.forks) ?? []);
+      }
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { ClientSession } from "mongodb";
-import type { MessageRecord } from "../domain/records.js";
+import type { MessagePlace } from "../domain/decision.js";
 import type { Database } from "./database.js";
 import type { MemoryKey } from "./messages.js";
 
@@ -12,7 +12,7 @@ import type { MemoryKey } from "./messages.js";
 export async function eraseVectorsOf(
   { vectors, embedded }: Database,
   tx: ClientSession,
-  messages: readonly MessageRecord[],
+  messages: readonly MessagePlace[],
 ): Promise<void> {
   for (const [session, theirs] of bySession(messages)) {
     const batch = { _id: { $in: theirs.map(({ _id }) => _id) }, session };
@@ -38,8 +38,8 @@ export async function eraseVectors(
   await vectors.deleteMany({ session, epoch, ...(sequence && { sequence }) }, { session: tx });
 }
 
-function bySession(messages: readonly MessageRecord[]): Map<string, MessageRecord[]> {
-  const groups = new Map<string, MessageRecord[]>();
+function bySession(messages: readonly MessagePlace[]): Map<string, MessagePlace[]> {
+  const groups = new Map<string, MessagePlace[]>();
   for (const message of messages) {
     const group = groups.get(message.session);
     if (group) group.push(message);

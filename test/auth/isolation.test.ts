@@ -74,6 +74,8 @@ function anyOperation(random: Random, own: Ids, all: Ids, isAdmin: boolean): rea
     updateMessage: (api, mark) => api.memory.updateMessage({ sessionId, messageId, metadata: { more: mark } }),
     editMessage: (api, mark) => api.memory.updateMessage({ sessionId, messageId, content: `${mark} ${common}` }),
     deleteMessage: (api) => api.memory.deleteMessage({ sessionId, messageId }),
+    rewindMemory: (api) => api.memory.rewindMemory({ sessionId, afterMessageId: messageId }),
+    rewindAll: (api) => api.memory.rewindMemory({ sessionId, afterSequence: 0 }),
     clearMemory: (api) => api.memory.clearMemory({ sessionId }),
     setSummary: (api, mark) => api.memory.setSummary({ sessionId, content: mark, recentMessageId: messageId }),
     searchSession: (api, mark) => api.memory.searchMemory({ sessionId, text: `${mark} ${common}`, neighbors: 2 }),

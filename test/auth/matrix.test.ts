@@ -53,6 +53,7 @@ const CALLS: Readonly<Record<string, Call>> = {
   "MemoryService/UpdateMessage": (api, { sessionId, messageId }) =>
     api.memory.updateMessage({ sessionId, messageId, tokenCount: 7 }),
   "MemoryService/DeleteMessage": (api, { sessionId, messageId }) => api.memory.deleteMessage({ sessionId, messageId }),
+  "MemoryService/RewindMemory": (api, { sessionId }) => api.memory.rewindMemory({ sessionId, afterSequence: 0 }),
   "MemoryService/ClearMemory": (api, { sessionId }) => api.memory.clearMemory({ sessionId }),
   "MemoryService/SetSummary": (api, { sessionId, messageId }) =>
     api.memory.setSummary({ sessionId, content: "so far", recentMessageId: messageId }),

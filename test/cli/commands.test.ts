@@ -130,6 +130,49 @@ test("show shows what is more than one answer holds", async () => {
   );
 });
 
+test("rewind", async () => {
+  await add("rewound", 6);
+  expect(await sessions("rewind", "rewound", "--after", "4")).toMatchObject({ code: 2, stdout: "" });
+  for (const target of [[], ["--after", "4", "--after-message", "m1"], ["--after", "-1"]]) {
+    expect(await sessions("rewind", "rewound", ...target, "--yes")).toMatchObject({ code: 2, stdout: "" });
+  }
+  expect(await sessions("rewind", "rewound", "--after", "4", "--yes")).toMatchObject({
+    code: 0,
+    stdout: "Took 2 messages away from rewound; it has 4 left.\n",
+  });
+  const json = await sessions("rewind", "rewound", "--after-message", "m1", "--yes", "--json");
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    rewound_messages: 2,
+    messages: [{ message_id: "m2" }, { message_id: "m3", content: "text 3" }],
+    truncated: false,
+    session: { session_id: "rewound", message_count: 2 },
+  });
+  expect((await sessions("rewind", "rewound", "--after-message", "m3", "--yes")).code).toBe(3);
+  expect((await sessions("rewind", "nowhere", "--after", "0", "--yes")).code).toBe(3);
+});
+
+test("redact", async () => {
+  await service.memory.addMemory({
+    sessionId: "redacted",
+    messages: ["m1", "m2"].map((messageId) => {
+      return { messageId, content: "secret", payload: Buffer.from("secret"), payloadType: "a/b", metadata: { a: 1 } };
+    }),
+  });
+  expect(await sessions("redact", "redacted", "m1")).toMatchObject({ code: 2, stdout: "" });
+  expect(await sessions("redact", "redacted", "m1", "--yes")).toMatchObject({
+    code: 0,
+    stdout: "Erased what message m1 of session redacted said.\n",
+  });
+  const shown = JSON.parse((await sessions("show", "redacted", "--json")).stdout);
+  expect(shown.messages[0]).toMatchObject({ message_id: "m1", content: "", metadata: { a: 1 } });
+  expect(shown.messages[0]).not.toHaveProperty("payload");
+  expect(shown.messages[0]).not.toHaveProperty("payload_type");
+  expect(shown.messages[1]).toMatchObject({ content: "secret", payload_type: "a/b" });
+  const json = await sessions("redact", "redacted", "m2", "--content", "…", "--without-metadata", "--yes", "--json");
+  expect(JSON.parse(json.stdout)).toMatchObject({ message_id: "m2", content: "…", metadata: {} });
+  expect((await sessions("redact", "redacted", "m3", "--yes")).code).toBe(3);
+});
+
 test("delete, restore and purge", async () => {
   await add("gone", 3);
   expect((await sessions("delete", "gone")).stdout).toMatch(/^Deleted gone; it can be restored until 20.*Z\.\n$/);

@@ -180,8 +180,8 @@ test("messages come back as they went in", async () => {
   const said = { content: "…", payload: new Uint8Array(), payloadType: "" };
   const edited = await client.updateMessage({ sessionId: "memory", messageId: "own", etag: updated.etag, ...said });
   expect(edited).toMatchObject({ content: "…", payload: undefined, payloadType: undefined, tokenCount: 0 });
-  const late = client.updateMessage({ sessionId: "memory", messageId: "own", content: "late", etag: updated.etag });
-  await expect(late).rejects.toMatchObject({ code: "ABORTED", reason: "ETAG_MISMATCH" });
+  const stale = client.updateMessage({ sessionId: "memory", messageId: "own", content: "late", etag: updated.etag });
+  await expect(stale).rejects.toMatchObject({ code: "ABORTED", reason: "ETAG_MISMATCH" });
   const set = await client.setSummary({
     sessionId: "memory",
     content: "so far",
@@ -192,6 +192,19 @@ test("messages come back as they went in", async () => {
   await client.deleteMessage({ sessionId: "memory", messageId: "own" });
   const left = await collect(client.listMessages({ sessionId: "memory", descending: true }));
   expect(left.map(({ sequence }) => sequence)).toEqual([5, 4, 3, 2, 1]);
+  const rewound = await client.rewindMemory({ sessionId: "memory", afterSequence: 3, expectedLastSequence: 6 });
+  expect(rewound).toMatchObject({ rewoundMessages: 2, truncated: false, session: { messageCount: 3 } });
+  expect(rewound.messages.map(({ sequence, roleType }) => [sequence, roleType])).toEqual([
+    [4, roleTypes[3]],
+    [5, roleTypes[4]],
+  ]);
+  const nothing = {
+    sessionId: "memory",
+    afterMessageId: (await client.getMemory({ sessionId: "memory" })).messages.at(-1)?.messageId,
+  };
+  expect(await client.rewindMemory(nothing)).toMatchObject({ messages: [], rewoundMessages: 0 });
+  const late = client.rewindMemory({ sessionId: "memory", afterSequence: 0, expectedLastSequence: 5 });
+  await expect(late).rejects.toMatchObject({ code: "ABORTED", reason: "SEQUENCE_MISMATCH" });
   expect((await client.clearMemory({ sessionId: "memory" })).messageCount).toBe(0);
   expect(await client.getMemory({ sessionId: "nobody" })).toEqual({ messages: [], truncated: false, tokenCount: 0 });
 });

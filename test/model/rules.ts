@@ -362,6 +362,28 @@ export class Rules {
     return message;
   }
 
+  /** `after` is a message's id, or a place behind the sequence of one: then 0 is before all of them. */
+  rewindMemory(
+    id: string,
+    after: string | number,
+    lastSequenceIsRight: boolean,
+  ): { session: Session; messages: Message[] } {
+    const session = this.liveSession(id);
+    if (!session) throw new Refused([NO_SESSION]);
+    const all = liveMessages(session);
+    const last = typeof after === "string" ? all.find((message) => message.id === after) : undefined;
+    refuseIf(
+      [!lastSequenceIsRight, "ABORTED SEQUENCE_MISMATCH"],
+      [typeof after === "string" && last === undefined, NO_MESSAGE],
+    );
+    const behind = last?.sequence ?? (after as number);
+    const messages = all.filter(({ sequence }) => sequence > behind);
+    for (const message of messages) message.deleted = true;
+    const covered = session.summary?.recentSequence ?? 0;
+    if (messages.some(({ sequence }) => sequence <= covered)) session.summary = undefined;
+    return { session, messages };
+  }
+
   clearMemory(id: string): Session {
     const session = this.liveSession(id);
     if (!session) throw new Refused([NO_SESSION]);

@@ -221,6 +221,25 @@ async function take(step: Step, index: number, context: Context & { sent: AddMem
         () => memory.deleteMessage({ sessionId: full(step.session), messageId: step.message }),
         (expected, { message }) => views.messagesAgree(step.session, message ? [message] : [], [expected]),
       );
+    case "rewindMemory": {
+      const { session, message } = step;
+      const last = rules.sessions.get(session)?.lastSequence ?? 0;
+      const after = message ?? rules.messages(session).at(-1 - step.back)?.sequence ?? 0;
+      return agree(
+        () => rules.rewindMemory(session, after, step.expected !== "other"),
+        () =>
+          memory.rewindMemory({
+            sessionId: full(session),
+            ...(typeof after === "string" ? { afterMessageId: after } : { afterSequence: after }),
+            expectedLastSequence: step.expected && (step.expected === "last" ? last : last + 1),
+          }),
+        (expected, response) => {
+          views.messagesAgree(session, response.messages, expected.messages);
+          views.sessionAgrees(response.session, expected.session);
+          expect(response).toMatchObject({ rewoundMessages: expected.messages.length, truncated: false });
+        },
+      );
+    }
     case "clearMemory":
       return agree(
         () => rules.clearMemory(step.session),

@@ -24,6 +24,8 @@ export type Step =
   | { do: "addMore"; session: string; back: number; messages: readonly NewMessage[]; expected?: "last" | "other" }
   | UpdateMessage
   | { do: "deleteMessage"; session: string; message: string }
+  /** After a message, or after the sequence of the one that comes so many places before the last. */
+  | { do: "rewindMemory"; session: string; message?: string; back: number; expected?: "last" | "other" }
   | { do: "clearMemory"; session: string }
   | { do: "setSummary"; session: string; message: string; content: string }
   | { do: "createUser"; user: string; email: string; metadata: JsonObject }
@@ -166,6 +168,15 @@ const weighted: [weight: number, step: fc.Arbitrary<Step>][] = [
     }),
   ],
   [4, step("deleteMessage", { session, message })],
+  [
+    4,
+    step("rewindMemory", {
+      session,
+      message: sometimes(message),
+      back: fc.nat(4),
+      expected: seldom(fc.constantFrom("last", "other")),
+    }),
+  ],
   [2, step("clearMemory", { session })],
   [4, step("setSummary", { session, message, content: fc.constantFrom("short", "") })],
   [5, step("createUser", { user, email: fc.constantFrom("", "a@b"), metadata })],

@@ -157,6 +157,27 @@ const CHANGES: readonly Change[] = [
     left: [...without("m7"), "new"],
   },
   {
+    rpc: "rewindMemory",
+    how: "takes the last ones away",
+    make: (api, { sessionId }) => api.memory.rewindMemory({ sessionId, afterMessageId: "m4" }),
+    left: without("m5", "m6", "m7"),
+  },
+  {
+    rpc: "rewindMemory",
+    how: "takes all away that a reader asks for, and the summary, before as many are added",
+    async make(api, { sessionId }) {
+      await api.memory.rewindMemory({ sessionId, afterMessageId: "m0" });
+      await api.memory.addMemory({ sessionId, messages: numbered(7, "new") });
+    },
+    left: ["m0", ...numbered(7, "new").map(({ messageId }) => messageId)],
+  },
+  {
+    rpc: "rewindMemory",
+    how: "takes all away",
+    make: (api, { sessionId }) => api.memory.rewindMemory({ sessionId, afterSequence: 0 }),
+    left: [],
+  },
+  {
     rpc: "clearMemory",
     how: "clears",
     make: (api, { sessionId }) => api.memory.clearMemory({ sessionId }),

@@ -159,6 +159,7 @@ describe("what changes", () => {
   });
 
   test.each<[string, (sessionId: string, userId: string) => Promise<unknown>]>([
+    ["RewindMemory", (sessionId) => service.memory.rewindMemory({ sessionId, afterSequence: 0 })],
     ["ClearMemory", (sessionId) => service.memory.clearMemory({ sessionId })],
     ["DeleteSession", (sessionId) => service.sessions.deleteSession({ sessionId })],
     ["PurgeSession", (sessionId) => service.sessions.purgeSession({ sessionId })],
@@ -338,10 +339,17 @@ test("whatever happens at once, each message has its vector in the end, and each
         const messageId = messages[rnd(messages.length)]?.messageId;
         if (messageId) await service.memory.deleteMessage({ sessionId, messageId });
       },
+      async () => {
+        const { messages } = await service.memory.getMemory({ sessionId, lastN: 5 });
+        const messageId = messages[rnd(messages.length)]?.messageId;
+        if (!messageId) return;
+        if (rnd(2)) await service.memory.rewindMemory({ sessionId, afterMessageId: messageId });
+        else await service.memory.updateMessage({ sessionId, messageId, content: `${n} again` });
+      },
       () => (rnd(3) === 0 ? service.memory.clearMemory({ sessionId }) : add(sessionId, `${n} c`)),
       () => service.sessions.deleteSession({ sessionId }),
       () => service.sessions.undeleteSession({ sessionId, restoreMemory: true }),
-    ][rnd(6)] as () => Promise<unknown>;
+    ][rnd(7)] as () => Promise<unknown>;
     await act().catch((error) => expect(error.code).not.toBe(13));
   });
   const run = async (): Promise<void> => {

@@ -56,6 +56,8 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
   UpdateMessage: () => api.memory.updateMessage({ sessionId: LONG, messageId: "m1", tokenCount: 1 }),
   SetSummary: () => api.memory.setSummary({ sessionId: LONG, recentMessageId: "m1", content: "so far" }),
   DeleteMessage: () => api.memory.deleteMessage({ sessionId: LONG, messageId: "m2" }),
+  RewindMemory: () => api.memory.rewindMemory({ sessionId: "session-15", afterMessageId: "m0" }),
+  "RewindMemory behind a sequence": () => api.memory.rewindMemory({ sessionId: "session-21", afterSequence: 1 }),
   ClearMemory: () => api.memory.clearMemory({ sessionId: "cleared-1" }),
   "SearchMemory in a session": () => api.memory.searchMemory({ sessionId: LONG, text: "m1", neighbors: 2 }),
   "SearchMemory in a user's sessions": () => api.memory.searchMemory({ userId: "user-1", text: "x", neighbors: 2 }),

@@ -73,6 +73,8 @@ export const sequenceMismatch = (sessionId: string, expected: number, actual: nu
   });
 export const memoryNotRestorable = (of: { session_id: string } | { user_id: string }) =>
   refused("FAILED_PRECONDITION", "MEMORY_NOT_RESTORABLE", of);
+export const tooManyMessages = (sessionId: string) =>
+  refused("FAILED_PRECONDITION", "TOO_MANY_MESSAGES", { session_id: sessionId, max_messages: "1000" });
 export const summarySuperseded = (sessionId: string, messageId: string, storedMessageId: string) =>
   refused("ABORTED", "SUMMARY_SUPERSEDED", {
     session_id: sessionId,

@@ -55,6 +55,7 @@ function smallest(message: DescMessage): Buffer {
 /** Where of several fields that are optional one has to be there. */
 const ONE_OF_SEVERAL: Readonly<Record<string, readonly string[]>> = {
   "sessions.v1.SearchMemoryRequest": ["text", "session_id"],
+  "sessions.v1.RewindMemoryRequest": ["after_message_id"],
 };
 
 /** What is required are ids, as good as everywhere, or else something out of an enum. */

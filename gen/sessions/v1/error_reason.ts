@@ -60,7 +60,7 @@ export const ErrorReason = {
    */
   ERROR_REASON_MESSAGE_ID_CONFLICT: 9,
   /**
-   * ERROR_REASON_SEQUENCE_MISMATCH - AddMemory carried an expected_last_sequence that is not the session's last one. Nothing was added.
+   * ERROR_REASON_SEQUENCE_MISMATCH - AddMemory or RewindMemory carried an expected_last_sequence that is not the session's last one. Nothing was added or taken away.
    * Status ABORTED, metadata {"session_id": "s1", "expected_last_sequence": "4", "last_sequence": "6"}.
    */
   ERROR_REASON_SEQUENCE_MISMATCH: 10,

@@ -339,6 +339,46 @@ export interface DeleteMessageResponse {
   message: Message | undefined;
 }
 
+/** RewindMemoryRequest is the request of RewindMemory. */
+export interface RewindMemoryRequest {
+  /** Required. The id of the session. */
+  sessionId: string;
+  /** Optional. The id of the last message that stays. Exactly one of `after_message_id` and `after_sequence` is required. */
+  afterMessageId?:
+    | string
+    | undefined;
+  /**
+   * Optional. The sequence behind which all messages are taken away, whether there is a message of this sequence or not. 0: all messages. One
+   * that the session has not given yet: none. Negative is INVALID_ARGUMENT. At most 2^53 - 1. Exactly one of `after_message_id` and
+   * `after_sequence` is required.
+   */
+  afterSequence?:
+    | number
+    | undefined;
+  /**
+   * Optional. The last sequence that the session has given, as in AddMemory. When it is another, the call is ABORTED (SEQUENCE_MISMATCH),
+   * takes away nothing, and the error's metadata has the right one as `last_sequence`. Negative is INVALID_ARGUMENT. At most 2^53 - 1.
+   */
+  expectedLastSequence?: number | undefined;
+}
+
+/** RewindMemoryResponse is the response of RewindMemory. */
+export interface RewindMemoryResponse {
+  /**
+   * Output only. The messages that were taken away, as they were, oldest first: those that the answer has room for below the 4 MiB that
+   * clients take by default, the oldest ones.
+   */
+  messages: Message[];
+  /** Output only. The session, without them. */
+  session:
+    | Session
+    | undefined;
+  /** Output only. How many messages were taken away. At most 1000. */
+  rewoundMessages: number;
+  /** Output only. Whether the newest of them are left out of `messages`, for want of room. */
+  truncated: boolean;
+}
+
 /** ClearMemoryRequest is the request of ClearMemory. */
 export interface ClearMemoryRequest {
   /** Required. The id of the session. */
@@ -1805,6 +1845,190 @@ export const DeleteMessageResponse: MessageFns<DeleteMessageResponse> = {
   },
 };
 
+function createBaseRewindMemoryRequest(): RewindMemoryRequest {
+  return { sessionId: "", afterMessageId: undefined, afterSequence: undefined, expectedLastSequence: undefined };
+}
+
+export const RewindMemoryRequest: MessageFns<RewindMemoryRequest> = {
+  encode(message: RewindMemoryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sessionId !== "") {
+      writer.uint32(10).string(message.sessionId);
+    }
+    if (message.afterMessageId !== undefined) {
+      writer.uint32(18).string(message.afterMessageId);
+    }
+    if (message.afterSequence !== undefined) {
+      writer.uint32(24).int64(message.afterSequence);
+    }
+    if (message.expectedLastSequence !== undefined) {
+      writer.uint32(32).int64(message.expectedLastSequence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RewindMemoryRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRewindMemoryRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sessionId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.afterMessageId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.afterSequence = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.expectedLastSequence = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RewindMemoryRequest>): RewindMemoryRequest {
+    return RewindMemoryRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RewindMemoryRequest>): RewindMemoryRequest {
+    const message = createBaseRewindMemoryRequest();
+    message.sessionId = object.sessionId ?? "";
+    message.afterMessageId = object.afterMessageId ?? undefined;
+    message.afterSequence = object.afterSequence ?? undefined;
+    message.expectedLastSequence = object.expectedLastSequence ?? undefined;
+    return message;
+  },
+};
+
+function createBaseRewindMemoryResponse(): RewindMemoryResponse {
+  return { messages: [], session: undefined, rewoundMessages: 0, truncated: false };
+}
+
+export const RewindMemoryResponse: MessageFns<RewindMemoryResponse> = {
+  encode(message: RewindMemoryResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.messages) {
+      Message.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.session !== undefined) {
+      Session.encode(message.session, writer.uint32(18).fork()).join();
+    }
+    if (message.rewoundMessages !== 0) {
+      writer.uint32(24).int32(message.rewoundMessages);
+    }
+    if (message.truncated !== false) {
+      writer.uint32(32).bool(message.truncated);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RewindMemoryResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRewindMemoryResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.messages.push(Message.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.session = Session.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.rewoundMessages = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.truncated = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RewindMemoryResponse>): RewindMemoryResponse {
+    return RewindMemoryResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RewindMemoryResponse>): RewindMemoryResponse {
+    const message = createBaseRewindMemoryResponse();
+    message.messages = object.messages?.map((e) => Message.fromPartial(e)) || [];
+    message.session = (object.session !== undefined && object.session !== null)
+      ? Session.fromPartial(object.session)
+      : undefined;
+    message.rewoundMessages = object.rewoundMessages ?? 0;
+    message.truncated = object.truncated ?? false;
+    return message;
+  },
+};
+
 function createBaseClearMemoryRequest(): ClearMemoryRequest {
   return { sessionId: "" };
 }
@@ -2561,6 +2785,28 @@ export const MemoryServiceService = {
     responseDeserialize: (value: Buffer): DeleteMessageResponse => DeleteMessageResponse.decode(value),
   },
   /**
+   * RewindMemory takes away all messages behind one, or behind a sequence, in one step, at once for every reader: as so many calls of
+   * DeleteMessage do, they are purged like the rest and cannot be restored. A summary that covers any of them goes, too. So what was said last
+   * can be taken back, or said anew: add it under a new message_id, for the old one is remembered as AddMemory says. Sequences are not given again.
+   *
+   * More than 1000 messages are FAILED_PRECONDITION (TOO_MANY_MESSAGES), an `after_message_id` that is missing NOT_FOUND
+   * (MESSAGE_NOT_FOUND), and an `expected_last_sequence` that is not the session's last one ABORTED (SEQUENCE_MISMATCH); then nothing was
+   * taken away. A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND).
+   *
+   * When the answer is lost, the call can be made again: what it has taken away already it does not find any more, and its answer has no
+   * messages then. With `expected_last_sequence` it takes away nothing that was added meanwhile either; without, it does.
+   */
+  rewindMemory: {
+    path: "/sessions.v1.MemoryService/RewindMemory" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RewindMemoryRequest): Buffer => Buffer.from(RewindMemoryRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RewindMemoryRequest => RewindMemoryRequest.decode(value),
+    responseSerialize: (value: RewindMemoryResponse): Buffer =>
+      Buffer.from(RewindMemoryResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RewindMemoryResponse => RewindMemoryResponse.decode(value),
+  },
+  /**
    * ClearMemory soft-deletes all messages and the summary; the session lives. It cannot be undone. A missing or
    * soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND).
    */
@@ -2680,6 +2926,19 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    * restored. Missing is NOT_FOUND as in GetMessage.
    */
   deleteMessage: handleUnaryCall<DeleteMessageRequest, DeleteMessageResponse>;
+  /**
+   * RewindMemory takes away all messages behind one, or behind a sequence, in one step, at once for every reader: as so many calls of
+   * DeleteMessage do, they are purged like the rest and cannot be restored. A summary that covers any of them goes, too. So what was said last
+   * can be taken back, or said anew: add it under a new message_id, for the old one is remembered as AddMemory says. Sequences are not given again.
+   *
+   * More than 1000 messages are FAILED_PRECONDITION (TOO_MANY_MESSAGES), an `after_message_id` that is missing NOT_FOUND
+   * (MESSAGE_NOT_FOUND), and an `expected_last_sequence` that is not the session's last one ABORTED (SEQUENCE_MISMATCH); then nothing was
+   * taken away. A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND).
+   *
+   * When the answer is lost, the call can be made again: what it has taken away already it does not find any more, and its answer has no
+   * messages then. With `expected_last_sequence` it takes away nothing that was added meanwhile either; without, it does.
+   */
+  rewindMemory: handleUnaryCall<RewindMemoryRequest, RewindMemoryResponse>;
   /**
    * ClearMemory soft-deletes all messages and the summary; the session lives. It cannot be undone. A missing or
    * soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND).
@@ -2852,6 +3111,33 @@ export interface MemoryServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteMessageResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * RewindMemory takes away all messages behind one, or behind a sequence, in one step, at once for every reader: as so many calls of
+   * DeleteMessage do, they are purged like the rest and cannot be restored. A summary that covers any of them goes, too. So what was said last
+   * can be taken back, or said anew: add it under a new message_id, for the old one is remembered as AddMemory says. Sequences are not given again.
+   *
+   * More than 1000 messages are FAILED_PRECONDITION (TOO_MANY_MESSAGES), an `after_message_id` that is missing NOT_FOUND
+   * (MESSAGE_NOT_FOUND), and an `expected_last_sequence` that is not the session's last one ABORTED (SEQUENCE_MISMATCH); then nothing was
+   * taken away. A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND).
+   *
+   * When the answer is lost, the call can be made again: what it has taken away already it does not find any more, and its answer has no
+   * messages then. With `expected_last_sequence` it takes away nothing that was added meanwhile either; without, it does.
+   */
+  rewindMemory(
+    request: RewindMemoryRequest,
+    callback: (error: ServiceError | null, response: RewindMemoryResponse) => void,
+  ): ClientUnaryCall;
+  rewindMemory(
+    request: RewindMemoryRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RewindMemoryResponse) => void,
+  ): ClientUnaryCall;
+  rewindMemory(
+    request: RewindMemoryRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RewindMemoryResponse) => void,
   ): ClientUnaryCall;
   /**
    * ClearMemory soft-deletes all messages and the summary; the session lives. It cannot be undone. A missing or

@@ -59,6 +59,7 @@ const KINDS: Readonly<Record<string, Kinds & { weight?: number }>> = {
   getMessage: { ids: [1, 2] },
   updateMessage: { ids: [1, 2], structs: [3], enums: [4], counts: [5], texts: [8], etags: [9] },
   deleteMessage: { ids: [1, 2] },
+  rewindMemory: { ids: [1], optionalIds: [2], counts64: [3, 4] },
   clearMemory: { ids: [1] },
   setSummary: { ids: [1, 3], structs: [4], counts: [5] },
   searchMemory: { optionalIds: [3, 4], structs: [2], enums: [5, 9], times: [6, 7], counts: [8, 10], weight: 0.5 },

@@ -139,6 +139,12 @@ function wholeRequest(name: string, ids: Ids, lore: Lore, random: Random): objec
     case "getMessage":
     case "deleteMessage":
       return { sessionId, messageId: `${messageId}-0` };
+    case "rewindMemory":
+      return {
+        sessionId,
+        ...random.pick([{ afterMessageId: `${messageId}-0` }, { afterSequence: random.below(20) }, {}]),
+        expectedLastSequence: random.chance(0.3) ? random.below(20) : undefined,
+      };
     case "setSummary":
       return { sessionId, content: "so far", recentMessageId: `${messageId}-0`, metadata, tokenCount: 3 };
     case "searchMemory":
@@ -311,6 +317,13 @@ function conflicting(
             expect: "ALREADY_EXISTS",
           }
         : { bytes: encode({ sessionId, messages: [{}], expectedLastSequence: random.below(4) }), expect: "ABORTED" };
+    case "rewindMemory":
+      return random.pick([
+        { bytes: encode({ sessionId, afterMessageId: "none" }), expect: "NOT_FOUND" },
+        { bytes: encode({ sessionId, afterSequence: 0, expectedLastSequence: random.below(4) }), expect: "ABORTED" },
+        { bytes: encode({ sessionId, afterSequence: 0, afterMessageId: messageId }), expect: "INVALID_ARGUMENT" },
+        { bytes: encode({ sessionId }), expect: "INVALID_ARGUMENT" },
+      ]);
     case "setSummary":
       return {
         bytes: encode({ sessionId, content: "spoilt", recentMessageId: "none" }),
