@@ -216,23 +216,27 @@ export function createMemoryReader(
     options: Parameters<typeof findRaw>[3],
   ): Promise<ReadonlySet<string>> {
     const found = new Set<string>();
+    let limit = FEW_GROUP_MESSAGES;
     for (let isAll = groupIds.length === 0; !isAll; ) {
       const left = groupIds.filter((groupId) => !found.has(groupId));
       const filter = { ...memory, groupId: { $in: left }, sequence: { $lte: sequence }, ...LIVE };
       // In the order of an index that has nothing but groups: by another one all messages could be in the way.
       const sort = { groupId: 1, sequence: 1 } as const;
-      const query = { filter, sort, projection: { groupId: 1 }, limit: GROUP_MESSAGES };
+      const query = { filter, sort, projection: { groupId: 1 }, limit };
       const { documents } = await findRaw(database, "messages", query, options);
       for (const document of documents) found.add(String(document.pick("groupId").groupId));
       // All of a batch may be of one group; each batch that is full tells of one more at least.
-      isAll = documents.length < GROUP_MESSAGES;
+      isAll = documents.length < limit;
+      limit = MANY_GROUP_MESSAGES;
     }
     return found;
   }
 }
 
 /** Of the groups that a window cuts there are seldom more messages than this before it. */
-const GROUP_MESSAGES = 100;
+const FEW_GROUP_MESSAGES = 100;
+/** Where there are, there may be as many groups, and no round trip is to be made for each. */
+const MANY_GROUP_MESSAGES = 1000;
 
 function outcomeOf<T>(promise: Promise<T>): Promise<Outcome<T>> {
   return promise.then(

@@ -146,6 +146,19 @@ test("where groups begin costs the same whatever the size of the memory, and of 
   }
 });
 
+test("where many groups begin that have many messages takes few queries", async () => {
+  const sessionId = randomUUID();
+  const groups = 40;
+  const ofEach = Array.from({ length: groups * 25 }, (_, index) => ({ groupId: `group ${index % groups}` }));
+  for (let n = 0; n < 5; n++) await api.memory.addMemory({ sessionId, messages: ofEach });
+  const plans = await explainer.plansOf(() =>
+    api.memory.getMemory({ sessionId, lastN: groups, windowStart: WindowStart.WINDOW_START_WHOLE_TOOL_CALLS }),
+  );
+  const looks = plans.filter(({ shape }) => shape.includes("groupId"));
+  expect(looks.length).toBeGreaterThan(1);
+  expect(looks.length).toBeLessThan(groups / 4);
+});
+
 test("a look at how far erasure and expiry are behind costs the same however far it is", async () => {
   const { sessions } = explainer.monitored;
   const due = new Date(0);
