@@ -22,7 +22,8 @@ Only session_id is required. A message may also have metadata, token_count, payl
 A session may also have expire_time or idle_ttl, and a summary {"content": …, "recent_message_id": …, "metadata": …}.
 Several lines of one session add to it one after the other. Users that the file names are created, as their own line says
 if they have one: {"user_id": "u1", "email": …, "first_name": …, "last_name": …, "metadata": {…}}. Sessions with a delete_time
-are left out. A line that fails is reported with its number, and the rest goes on.
+are left out. A line that fails is reported with its number, and the rest goes on, but for lines that continue its session.
+A summary can be set only where the message is that it goes up to: when that was deleted, it is reported and left out.
 
 An import can be run again after it was broken off: what is there already, by its message ids, is not added twice. A
 message without an id gets one that is the same each time. A session that was deleted meanwhile comes back, with the

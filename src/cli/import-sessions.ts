@@ -83,9 +83,13 @@ async function importLine(
 /** Adds sessions; those of one id one after the other, in the order of the file. */
 function createAdder({ client, signal }: ImportOptions, ensureUser: Adders["ensureUser"]): Adders["addSession"] {
   const latest = new Map<string, Promise<void>>();
+  const broken = new Set<string>();
 
   const add = async (session: ImportedSession): Promise<void> => {
-    const { sessionId, userId, metadata, expiry, messages, summary } = session;
+    const { sessionId, userId, metadata, expiry, messages, summary, isContinued } = session;
+    if (isContinued && broken.has(sessionId)) {
+      throw new LineError("an earlier line of its session failed: what comes behind that would be in the wrong place");
+    }
     if (userId !== undefined) await ensureUser({ userId });
     for (const batch of inBatches(messages)) {
       await client.addMemory(
@@ -99,7 +103,13 @@ function createAdder({ client, signal }: ImportOptions, ensureUser: Adders["ensu
   /** A summary that is there already stays, as messages do: it may say more by now. */
   const setSummary = async (summary: SetSummaryRequest): Promise<void> => {
     const { summary: known } = await client.getMemory({ sessionId: summary.sessionId, lastN: 1 }, { signal });
-    if (!known) await client.setSummary(summary, { signal });
+    if (known) return;
+    await client.setSummary(summary, { signal }).catch((error: unknown) => {
+      if (!(error instanceof SessionsClientError) || error.reason !== "MESSAGE_NOT_FOUND") throw error;
+      throw new LineError(
+        "imported without its summary: the message that it goes up to is not there, it may be deleted",
+      );
+    });
   };
 
   return async (session) => {
@@ -108,6 +118,9 @@ function createAdder({ client, signal }: ImportOptions, ensureUser: Adders["ensu
     latest.set(session.sessionId, adding);
     try {
       await adding;
+    } catch (error) {
+      broken.add(session.sessionId);
+      throw error;
     } finally {
       if (latest.get(session.sessionId) === adding) latest.delete(session.sessionId);
     }

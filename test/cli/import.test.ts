@@ -117,6 +117,35 @@ test("lines of one session keep their order", async () => {
   expect(await contents("parts")).toEqual(lines.map((_, n) => `${n}`));
 });
 
+test("what goes on with a session waits for the lines before it: when one of them fails, nothing takes its place", async () => {
+  const line = (message: object, continues?: true) => ({ session_id: "torn", continues, messages: [message] });
+  const torn = (tokens: number) =>
+    jsonLines([
+      line({ message_id: "m1" }),
+      line({ message_id: "m2", token_count: tokens }, true),
+      line({ message_id: "m3" }, true),
+    ]);
+  const { code, stderr } = await importText(torn(-1));
+  expect({ code, lines: stderr.split("\n").map((told) => told.split(":")[0]) }).toEqual({
+    code: 1,
+    lines: ["line 2", "line 3", ""],
+  });
+  expect((await importText(torn(1))).code).toBe(0);
+  const { messages } = await service.memory.getMemory({ sessionId: "torn" });
+  expect(messages.map(({ messageId }) => messageId)).toEqual(["m1", "m2", "m3"]);
+});
+
+test("a session whose summary goes up to a message that was deleted is imported, and it is told that the summary is not", async () => {
+  const summary = { content: "so far", recent_message_id: "gone" };
+  const lines = [{ session_id: "unsummarized", messages: [{ message_id: "m", content: "left" }], summary }];
+  const { code, stderr } = await importText(jsonLines(lines));
+  expect({ code, stderr }).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^line 1: imported without its summary: /),
+  });
+  expect(await contents("unsummarized")).toEqual(["left"]);
+});
+
 test("broken lines are told with their numbers, and the rest goes on", async () => {
   const message = { message_id: "m", content: "as it is" };
   await service.memory.addMemory({ sessionId: "taken", messages: [{ messageId: "m", content: "another" }] });
