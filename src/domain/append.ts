@@ -129,8 +129,12 @@ function beginning(
 
 /** The answer to a call whose messages are all there already, as it was the first time. */
 function asBefore(known: readonly MessageRecord[]): Appended {
-  // What went on from messages that were there found the session live.
-  const effect = known.some(({ continues }) => continues) ? undefined : known[0]?.sessionEffect;
+  const [first] = known;
+  // Only the call that brought them all did anything to the session: one that came later, or went on from some, found it live.
+  const isOneCall = known.every(
+    ({ continues, addTime }) => !continues && addTime.getTime() === first?.addTime.getTime(),
+  );
+  const effect = isOneCall ? first?.sessionEffect : undefined;
   return {
     messages: known.map((record) => resultOf(record)),
     created: effect === "created",

@@ -143,3 +143,16 @@ test("transcripts that grow at once add each message once, in an order that suit
   expect(answers.filter(({ sessionCreated }) => sessionCreated)).toHaveLength(1);
   expect(await stored(sessionId)).toMatchObject({ messageCount: 12 });
 });
+
+test("whoever sends what several calls have brought is not told that it created the session", async () => {
+  const sessionId = newId();
+  const [first, second] = [{ messageId: "m1" }, { messageId: "m2" }];
+  await service.memory.addMemory({ sessionId, messages: [first] });
+  await service.memory.addMemory({ sessionId, messages: [second] });
+  const { messages, sessionCreated } = await service.memory.addMemory({ sessionId, messages: [first, second] });
+  expect({ ids: messages.map(({ messageId }) => messageId), sessionCreated }).toEqual({
+    ids: ["m1", "m2"],
+    sessionCreated: false,
+  });
+  expect(await service.memory.addMemory({ sessionId, messages: [first] })).toMatchObject({ sessionCreated: true });
+});
