@@ -77,7 +77,8 @@ export function createHub(deps: HubDeps): Hub {
   const { reader } = deps;
   const head = new Audience();
   const waiting = new Set<Watcher>();
-  const catchingUp = new Set<Watcher>();
+  /** With whom each of them is taken to the head. */
+  const catchingUp = new Map<Watcher, Audience>();
   let catchUps = 0;
   let isStopped = false;
 
@@ -144,13 +145,14 @@ export function createHub(deps: HubDeps): Hub {
         for (const { act } of between) act(position);
       }
       if (performance.now() - lastContact > AWAY_MS) {
-        const all = [...head.all, ...waiting, ...catchingUp];
-        for (const watcher of all) watcher.end(storageUnavailable(new Error("no contact for too long")));
+        for (const watcher of [...head.all, ...waiting, ...catchingUp.keys()]) watcher.end(noContact());
       }
     }
-    await stream?.close();
+    // Who comes from here on must not be told that they are at the head: it begins anew, and later.
+    const last = stream;
     stream = undefined;
     position = undefined;
+    await last?.close();
   }
 
   const pause = (ms: number): Promise<void> =>
@@ -196,7 +198,6 @@ export function createHub(deps: HubDeps): Hub {
       const group = [...waiting].filter(({ position: { time } }) => newest - time <= TOGETHER_SECONDS << 32n);
       for (const watcher of group) {
         waiting.delete(watcher);
-        catchingUp.add(watcher);
         watcher.catchUp();
       }
       catchUps += 1;
@@ -212,7 +213,10 @@ export function createHub(deps: HubDeps): Hub {
   /** Tells of what was before, up to the head; whoever does not take it in has to come again. */
   async function takeToHead(group: readonly Watcher[]): Promise<void> {
     const lane = new Audience();
-    for (const watcher of group) lane.add(watcher);
+    for (const watcher of group) {
+      lane.add(watcher);
+      catchingUp.set(watcher, lane);
+    }
     const drop = (watcher: Watcher): void => {
       lane.remove(watcher);
       catchingUp.delete(watcher);
@@ -228,7 +232,7 @@ export function createHub(deps: HubDeps): Hub {
         await tell(batch, lane, "tellAgain");
         for (const watcher of lane.all) {
           watcher.reached(batch.position);
-          if (!catchingUp.has(watcher) || watcher.hasEnded) drop(watcher);
+          if (watcher.hasEnded) drop(watcher);
         }
         if (lane.all.size === 0) return;
         if (target !== undefined && batch.position >= target) break;
@@ -243,7 +247,7 @@ export function createHub(deps: HubDeps): Hub {
         }
         await roomIn(lane);
         for (const watcher of lane.all) {
-          if (watcher.queued <= CATCH_UP_BATCH) continue;
+          if (watcher.queued <= CATCH_UP_BATCH && !watcher.isBehind) continue;
           drop(watcher);
           watcher.fallBehind();
         }
@@ -252,14 +256,13 @@ export function createHub(deps: HubDeps): Hub {
       for (const watcher of lane.all) {
         catchingUp.delete(watcher);
         watcher.release();
-        watcher.nudge();
       }
     } catch (error) {
       for (const watcher of lane.all) {
-        const isThere = catchingUp.has(watcher) && !watcher.hasEnded;
         drop(watcher);
         if (isExpired(error)) watcher.expire();
-        else if (isThere) waiting.add(watcher);
+        else if (performance.now() - watcher.lastContact > AWAY_MS) watcher.end(noContact());
+        else if (!watcher.hasEnded) waiting.add(watcher);
       }
       if (isExpired(error)) return;
       if (!(error instanceof SessionsError)) deps.onError(error, "catching up failed; it is tried again");
@@ -274,6 +277,14 @@ export function createHub(deps: HubDeps): Hub {
     const until = performance.now() + ROOM_MS;
     const isFull = (watcher: Watcher): boolean => watcher.queued > CATCH_UP_BATCH && !watcher.hasEnded;
     while ([...all].every(isFull) && performance.now() < until && !isStopped) await pauseBetween(5);
+  }
+
+  /** From here on nobody tells them anything. */
+  function part(watcher: Watcher): void {
+    head.remove(watcher);
+    waiting.delete(watcher);
+    catchingUp.get(watcher)?.remove(watcher);
+    catchingUp.delete(watcher);
   }
 
   const pauseBetween = (ms = LONGEST_PAUSE_MS / 4): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -301,15 +312,14 @@ export function createHub(deps: HubDeps): Hub {
       }
     },
     catchUp(watcher) {
-      head.remove(watcher);
+      part(watcher);
+      watcher.lastContact = performance.now();
       waiting.add(watcher);
       schedule();
     },
     leave(watcher) {
       if (watcher.endReason) deps.observer.ended(watcher.endReason);
-      head.remove(watcher);
-      waiting.delete(watcher);
-      catchingUp.delete(watcher);
+      part(watcher);
       idleSince = performance.now();
     },
     positionOf(watcher) {
@@ -335,6 +345,8 @@ interface Between {
   act(position: LogTime): void;
   fail(error: unknown): void;
 }
+
+const noContact = () => storageUnavailable(new Error("no contact for too long"));
 
 const isExpired = (error: unknown): boolean =>
   error instanceof SessionsError && error.reason === "RESUME_TOKEN_EXPIRED";

@@ -36,14 +36,16 @@ export class Watcher {
   readonly #queue: Entry[] = [];
   /** What the head tells while they are still being told what was before, see {@link hold}. */
   #held: Told[] | undefined;
+  /** Whether more was told meanwhile than is held. */
+  #isHeldCut = false;
   #behindBytes = 0;
   #isBehind = false;
   #error: unknown;
   #wake = (): void => {};
   /** Told when they are ended: they may be in the midst of taking something in. */
   onEnd: ((error: unknown) => void) | undefined;
-  /** Whether they have taken all that there was, and wait for more. */
-  isWaiting = false;
+  /** When they were last told how far it has come, or began to ask for it. */
+  lastContact = performance.now();
 
   constructor(filter: WatchFilter, from: Position) {
     this.filter = filter;
@@ -77,9 +79,8 @@ export class Watcher {
   /** An event that has just happened. */
   tell(told: Told): void {
     if (this.#held) {
-      this.#count(told.bytes);
       if (this.#held.length < MAX_QUEUE) this.#held.push(told);
-      else this.#isBehind = true;
+      else this.#isHeldCut = true;
       return;
     }
     this.#take(told, told.bytes);
@@ -112,23 +113,23 @@ export class Watcher {
 
   /** Nothing is left to be told up to this time. */
   reached(time: LogTime): void {
+    this.lastContact = performance.now();
     if (!this.#isBehind && time > this.#upTo.time) this.#upTo = { time };
   }
 
   /** Those who are told of what was before begin to be told of what happens, too, and get to it behind that. */
   hold(): void {
     this.#held = [];
+    this.#isHeldCut = false;
   }
 
-  /** They have been told of all that was before. */
+  /** They have been told of all that was before, unless that was too much for them: then what came behind it is not theirs yet. */
   release(): void {
-    const held = this.#held ?? [];
+    const held = this.#isBehind ? [] : (this.#held ?? []);
     this.#held = undefined;
-    const missedMore = this.#isBehind;
-    this.#isBehind = false;
-    this.#behindBytes = this.#queue.reduce((sum, { bytes }) => sum + bytes, 0);
-    for (const told of held) this.#take(told, told.bytes);
-    this.#isBehind ||= missedMore;
+    for (const told of held) this.#take(told, 0);
+    this.#isBehind ||= this.#isHeldCut;
+    this.#wake();
   }
 
   /** They are about to be told again of what they have missed. */
@@ -177,11 +178,9 @@ export class Watcher {
 
   /** Until there is something to look for, or somebody has {@link nudge}d. */
   async wait(): Promise<void> {
-    this.isWaiting = true;
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
     });
     this.#wake = () => {};
-    this.isWaiting = false;
   }
 }
