@@ -37,6 +37,9 @@ const FRESH_MS = 100;
 const MESSAGES_AT_A_TIME = 500;
 const BYTES_AT_A_TIME = 2 * 1024 * 1024;
 
+/** How many such reads are under way: thousands who are slow read each for themselves, and must not take all connections for it. */
+const READS_AT_A_TIME = 4;
+
 interface Wanted {
   readonly told: Told;
   readonly from: number;
@@ -63,13 +66,27 @@ export function createAnswers(reader: WatchReader): Answers {
     return answer;
   };
 
+  const portions: Wanted[][] = [];
+  let reading = 0;
+
   const readWanted = (): void => {
-    const all = wanted;
+    portions.push(...portionsOf(wanted));
     wanted = [];
-    for (const some of portionsOf(all)) {
-      read(some).catch((error: unknown) => {
-        for (const { fail } of some) fail(error);
-      });
+    readNext();
+  };
+
+  const readNext = (): void => {
+    while (reading < READS_AT_A_TIME && portions.length > 0) {
+      const some = portions.shift() as Wanted[];
+      reading += 1;
+      read(some)
+        .catch((error: unknown) => {
+          for (const { fail } of some) fail(error);
+        })
+        .finally(() => {
+          reading -= 1;
+          readNext();
+        });
     }
   };
 

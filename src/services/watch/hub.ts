@@ -75,6 +75,8 @@ const ROOM_MS = 1_000;
 
 export function createHub(deps: HubDeps): Hub {
   const { reader } = deps;
+  // Thousands who come at once ask for it once.
+  const logTime = together(reader.now);
   const head = new Audience();
   const waiting = new Set<Watcher>();
   /** With whom each of them is taken to the head. */
@@ -300,7 +302,7 @@ export function createHub(deps: HubDeps): Hub {
           schedule();
           return watcher;
         }
-        const now = await reader.now();
+        const now = await logTime();
         return await atHead(() => {
           // The head may be a little behind: of what they can read already they are not told.
           const watcher = new Watcher(filter, { time: now });
@@ -338,6 +340,29 @@ export function createHub(deps: HubDeps): Hub {
       await running;
       await Promise.all(underWay);
     },
+  };
+}
+
+/** Has all who ask while it is done share the next time: each gets what was begun after they had asked. */
+function together<T>(act: () => Promise<T>): () => Promise<T> {
+  let underWay: Promise<T> | undefined;
+  let next: Promise<T> | undefined;
+  const begin = (): Promise<T> => {
+    const mine = act().finally(() => {
+      underWay = undefined;
+    });
+    underWay = mine;
+    return mine;
+  };
+  return () => {
+    if (!underWay) return begin();
+    next ??= underWay
+      .catch(() => {})
+      .then(() => {
+        next = undefined;
+        return begin();
+      });
+    return next;
   };
 }
 

@@ -15,17 +15,32 @@ export interface Room {
 export function createRoom({ maxBytes, atMostMs }: { maxBytes: number; atMostMs: number }): Room {
   /** In the order in which they took it. */
   const holders = new Map<Call, { readonly bytes: number; readonly since: number }>();
-  const waiting = new Set<() => void>();
+  /** In the order in which they came. */
+  const waiting = new Map<Call, { readonly bytes: number; enter(): void }>();
   let taken = 0;
   let timer: NodeJS.Timeout | undefined;
 
   const isFree = (bytes: number): boolean => taken === 0 || taken + bytes <= maxBytes;
 
+  const hold = (call: Call, bytes: number): void => {
+    holders.set(call, { bytes, since: performance.now() });
+    taken += bytes;
+  };
+
+  const letIn = (): void => {
+    for (const [call, { bytes, enter }] of waiting) {
+      if (!isFree(bytes)) break;
+      waiting.delete(call);
+      hold(call, bytes);
+      enter();
+    }
+  };
+
   const endSlow = (): void => {
     timer = undefined;
     const now = performance.now();
     for (const [call, { since }] of holders) {
-      if (now - since < atMostMs) break;
+      if (now - since < atMostMs || waiting.size === 0) break;
       give(call);
       call.end?.(watcherTooSlow(MAX_BEHIND_BYTES));
     }
@@ -43,26 +58,29 @@ export function createRoom({ maxBytes, atMostMs }: { maxBytes: number; atMostMs:
     if (!held) return;
     holders.delete(call);
     taken -= held.bytes;
-    for (const look of waiting) look();
+    letIn();
   };
 
   return {
     async take(call, bytes) {
-      while (!isFree(bytes)) {
-        await new Promise<void>((resolve) => {
-          const look = (): void => {
-            waiting.delete(look);
-            call.signal.removeEventListener("abort", look);
-            resolve();
-          };
-          waiting.add(look);
-          call.signal.addEventListener("abort", look, { once: true });
-          watch();
-        });
-        call.signal.throwIfAborted();
+      call.signal.throwIfAborted();
+      if (waiting.size === 0 && isFree(bytes)) {
+        hold(call, bytes);
+        return;
       }
-      holders.set(call, { bytes, since: performance.now() });
-      taken += bytes;
+      await new Promise<void>((resolve, reject) => {
+        const leave = (): void => {
+          waiting.delete(call);
+          reject(call.signal.reason);
+        };
+        const enter = (): void => {
+          call.signal.removeEventListener("abort", leave);
+          resolve();
+        };
+        waiting.set(call, { bytes, enter });
+        call.signal.addEventListener("abort", leave, { once: true });
+        watch();
+      });
     },
     give,
   };
