@@ -324,6 +324,39 @@ describe("what is not told", () => {
   });
 });
 
+describe("of messages that are rewound or edited", () => {
+  it("a rewind tells all that it took away at once, and nothing of the summary that went with it", async () => {
+    const { memory } = service;
+    const id = newId("s");
+    const watching = await watch({ sessionId: id }, other);
+    await memory.addMemory({ sessionId: id, messages: withIds("m1", "m2", "m3", "m4") });
+    await memory.setSummary({ sessionId: id, content: "so far", recentMessageId: "m3" });
+    await memory.rewindMemory({ sessionId: id, afterMessageId: "m2" });
+    await memory.rewindMemory({ sessionId: id, afterMessageId: "m2" });
+    await memory.addMemory({ sessionId: id, messages: withIds("m5") });
+    const events = await watching.untilSome("the last", ({ messageIds }) => messageIds.includes("m5"));
+    expect(events.map(told)).toEqual([
+      `SESSION_CREATED ${id}`,
+      `MESSAGES_ADDED ${id} m1 m2 m3 m4`,
+      `SUMMARY_SET ${id}`,
+      `MESSAGE_DELETED ${id} m3 m4`,
+      `MESSAGES_ADDED ${id} m5`,
+    ]);
+  });
+
+  it("what a message has said before it was edited is told to nobody who comes later", async () => {
+    const { memory } = service;
+    const id = newId("s");
+    const token = (await watch({ sessionId: id })).token();
+    await memory.addMemory({ sessionId: id, messages: [{ messageId: "m1", content: "tangerine" }] });
+    await memory.updateMessage({ sessionId: id, messageId: "m1", content: "…" });
+    const resumed = await watch({ sessionId: id, resumeToken: token }, other);
+    const events = await resumed.until(3);
+    expect(events.map(told)).toEqual([`SESSION_CREATED ${id}`, `MESSAGES_ADDED ${id} m1`, `MESSAGE_UPDATED ${id} m1`]);
+    expect(events.flatMap(({ messages }) => messages.map(({ content }) => content))).toEqual(["…", "…"]);
+  });
+});
+
 describe("how it is told", () => {
   it("what is large comes in parts, of which each resumes", async () => {
     const { memory } = service;
