@@ -28,6 +28,8 @@ export interface ForkState {
 /** What is copied: the live messages of a memory up to and with a sequence. */
 export interface Extent {
   readonly sourceEpoch: string;
+  /** The source's as the copy has it. */
+  readonly memoryVersion: number;
   readonly upTo: number;
 }
 
@@ -42,20 +44,21 @@ export function beginFork({ source, target }: ForkState, fork: Fork): Extent {
   const session = live(source, fork.source);
   const last = lastMessage(source, fork);
   createSession(target, fork.make(session));
-  return { sourceEpoch: session.epoch, upTo: last?.sequence ?? session.lastSequence };
+  const { epoch: sourceEpoch, memoryVersion = 0, lastSequence } = session;
+  return { sourceEpoch, memoryVersion, upTo: last?.sequence ?? lastSequence };
 }
 
 /**
- * Makes the new session, of which all messages are there. Nothing when these are of a memory that the source does not have any more:
- * the whole has to be begun again.
+ * Makes the new session, of which all messages are there. Nothing when these are of a memory that the source does not have any more, or
+ * does not have like this: the whole has to be begun again.
  */
 export function publishFork(
   { source, target }: ForkState,
   fork: Fork,
-  { sourceEpoch, upTo, messageCount, lastMessageTime = NO_TIME }: Copied,
+  { sourceEpoch, memoryVersion, upTo, messageCount, lastMessageTime = NO_TIME }: Copied,
 ): Decision<SessionRecord | undefined> {
   const session = live(source, fork.source);
-  if (session.epoch !== sourceEpoch) return { result: undefined };
+  if (session.epoch !== sourceEpoch || (session.memoryVersion ?? 0) !== memoryVersion) return { result: undefined };
   // Deleted meanwhile, it is not in the copy either.
   lastMessage(source, fork);
   const { summary } = session;

@@ -100,8 +100,11 @@ export interface ForkRecord {
   readonly sourceEpoch: string;
   /** How many messages there are of it. */
   readonly messageCount: number;
-  /** Counts the changes of messages of the source since. */
-  readonly changes?: number;
+  /**
+   * The source's, moved by whoever changes the copies together with it. Where it is another one, somebody has not: a process of an older
+   * version, say, that knows nothing of copies.
+   */
+  readonly memoryVersion: number;
   /** When it last went on. {@link NO_TIME} once its erasure has begun: then it goes no further, and no session is made of it. */
   readonly aliveTime: Date;
 }

@@ -14,6 +14,12 @@ import type { StoreObserver } from "./observer.js";
  * is copied as of the one that is to be: what is changed or erased there is changed or erased here, too.
  */
 
+/** The copies of a memory that are under way, and by how much the change of it that is to be made to them moves its `memoryVersion`. */
+export interface UnderWay {
+  readonly epochs: readonly string[];
+  readonly moves: number;
+}
+
 /**
  * Changes the copies of messages in the transaction that changes these, so that a copy is at all times what the source is, and what
  * was there before is gone with both.
@@ -21,12 +27,12 @@ import type { StoreObserver } from "./observer.js";
 export async function changeCopies(
   database: Database,
   tx: ClientSession,
-  epochs: readonly string[],
+  { epochs, moves }: UnderWay,
   changed: readonly MessageRecord[],
 ): Promise<void> {
   const { messages } = database;
   for (const epoch of epochs) {
-    const fork = await changeFork(database, tx, epoch);
+    const fork = await changeFork(database, tx, epoch, moves);
     if (!fork) continue;
     const gone = changed.filter(({ deleted }) => deleted);
     if (gone.length > 0) await eraseFrom(database, tx, fork, gone);
@@ -44,18 +50,18 @@ export async function changeCopies(
 export async function takeCopiesAway(
   database: Database,
   tx: ClientSession,
-  epochs: readonly string[],
+  { epochs, moves }: UnderWay,
   places: readonly MessagePlace[],
 ): Promise<void> {
   for (const epoch of epochs) {
-    const fork = await changeFork(database, tx, epoch);
+    const fork = await changeFork(database, tx, epoch, moves);
     if (fork) await eraseFrom(database, tx, fork, places);
   }
 }
 
 /** First of all, so that a batch which has read messages before a change of them is not written: it writes here, too. */
-const changeFork = ({ forks }: Database, tx: ClientSession, epoch: string): Promise<ForkRecord | null> =>
-  forks.findOneAndUpdate({ _id: epoch }, { $inc: { changes: 1 } }, { session: tx });
+const changeFork = ({ forks }: Database, tx: ClientSession, epoch: string, moves: number): Promise<ForkRecord | null> =>
+  forks.findOneAndUpdate({ _id: epoch }, { $inc: { memoryVersion: moves } }, { session: tx });
 
 async function eraseFrom(
   { forks, messages }: Database,

@@ -64,8 +64,9 @@ export function createForkStore(database: Database): ForkStore {
         // First of all, so that whatever adds to the source meanwhile comes after it.
         await sessions.updateOne({ _id: source }, { $push: { forks: epoch } }, { session: tx });
         const extent = decide(await read(fork, tx));
-        const { sourceEpoch } = extent;
-        const record = { _id: epoch, session: target, source, sourceEpoch, messageCount: 0, aliveTime: database.now() };
+        const { sourceEpoch, memoryVersion } = extent;
+        const place = { session: target, source, sourceEpoch, memoryVersion };
+        const record = { _id: epoch, ...place, messageCount: 0, aliveTime: database.now() };
         await forks.insertOne(record, { session: tx });
         return { fork, extent, to: 0, limit: FIRST_MESSAGES };
       }),
@@ -118,8 +119,9 @@ export function createForkStore(database: Database): ForkStore {
           { session: target, epoch },
           { sort: { sequence: -1 }, projection: { createTime: 1 }, session: tx },
         );
-        const { messageCount = 0 } = record ?? {};
-        const decision = decide(state, { ...extent, messageCount, lastMessageTime: newest?.createTime });
+        const { messageCount = 0, memoryVersion = extent.memoryVersion } = record ?? {};
+        const lastMessageTime = newest?.createTime;
+        const decision = decide(state, { ...extent, messageCount, memoryVersion, lastMessageTime });
         const { session: after } = decision;
         if (!after) throw new OtherMemory();
         if (!record) throw abandoned();

@@ -1,6 +1,6 @@
 import type { ClientSession } from "mongodb";
 import type { LaterMessages, MessagePlace, Removal } from "../domain/decision.js";
-import { takeCopiesAway } from "./copies.js";
+import { takeCopiesAway, type UnderWay } from "./copies.js";
 import type { Database } from "./database.js";
 import { LIVE, type MemoryKey } from "./messages.js";
 import { eraseVectorsOf } from "./vector-erasure.js";
@@ -59,10 +59,10 @@ export async function takeAway(
   database: Database,
   tx: ClientSession,
   { places, deleteTime, expireAt }: Removal,
-  forks: readonly string[],
+  copies: UnderWay,
 ): Promise<void> {
   const theirs = { _id: { $in: places.map(({ _id }) => _id) }, session: places[0]?.session };
   await database.messages.updateMany(theirs, { $set: { deleted: true, deleteTime, expireAt } }, { session: tx });
-  await takeCopiesAway(database, tx, forks, places);
+  await takeCopiesAway(database, tx, copies, places);
   await eraseVectorsOf(database, tx, places);
 }

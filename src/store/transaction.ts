@@ -4,7 +4,7 @@ import { storageUnavailable } from "../domain/errors.js";
 import { messageKeyOf } from "../domain/keys.js";
 import type { MessageRecord, SessionRecord, UserRecord } from "../domain/records.js";
 import { changes } from "./changes.js";
-import { changeCopies, messagesOf } from "./copies.js";
+import { changeCopies, messagesOf, type UnderWay } from "./copies.js";
 import type { Database } from "./database.js";
 import {
   isDuplicateKey,
@@ -287,6 +287,13 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
   const inserted = new Set<string>();
   const changed = new Set<string>();
   const removals: Removal[] = [];
+  const copiesOf = (key: string): UnderWay => {
+    const before = reading.sessions.get(key)?.record;
+    return {
+      epochs: before?.forks ?? [],
+      moves: (sessions.get(key)?.memoryVersion ?? 0) - (before?.memoryVersion ?? 0),
+    };
+  };
   const asLeft = (keys: Iterable<string>) => [...keys].map((key) => messages.get(key) as MessageRecord);
 
   const stateOf = (change: SessionChange<unknown>): SessionState => {
@@ -391,7 +398,7 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
       if (messageWrites.length > 0) await database.messages.bulkWrite(messageWrites, { session: tx });
       for (const [key, { record }] of changed.size > 0 ? reading.sessions : []) {
         const theirs = record.forks ? asLeft(changed).filter(({ session }) => session === key) : [];
-        if (theirs.length > 0) await changeCopies(database, tx, record.forks ?? [], theirs);
+        if (theirs.length > 0) await changeCopies(database, tx, copiesOf(key), theirs);
       }
       const voided = asLeft(changed).filter(
         ({ _id, content, deleted }) => deleted || content !== reading.messages.get(_id)?.content,
@@ -399,8 +406,7 @@ function workspace(database: Database, reading: Reading, thorough: boolean): Wor
       if (voided.length > 0) await eraseVectorsOf(database, tx, voided);
 
       for (const removal of removals) {
-        const [first] = removal.places;
-        await takeAway(database, tx, removal, (first && reading.sessions.get(first.session)?.record.forks) ?? []);
+        await takeAway(database, tx, removal, copiesOf(removal.places[0]?.session ?? ""));
       }
     },
   };

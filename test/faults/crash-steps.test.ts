@@ -120,7 +120,7 @@ const operations: Record<string, Operation> = {
     async alter({ sessions, messages, forks }) {
       const source = await sessions.findOneAndUpdate({ _id: "default/s" }, { $set: { forks: ["copy"] } });
       const place = { session: "default/fork", source: "default/s", sourceEpoch: source?.epoch ?? "" };
-      await forks.insertOne({ _id: "copy", ...place, messageCount: 3, aliveTime: new Date() });
+      await forks.insertOne({ _id: "copy", ...place, memoryVersion: 0, messageCount: 3, aliveTime: new Date() });
       const some = await messages.find({ session: "default/s" }, { limit: 3 }).toArray();
       await messages.insertMany(some.map((message) => copyOf(message, { _id: "copy", session: place.session })));
     },

@@ -146,6 +146,25 @@ describe.each(moments)("%s", (at) => {
     }
   });
 
+  test("what is deleted by a process that knows nothing of copies is not in the fork, whoever changes what else", async () => {
+    const fork = await forkUntil(at, async ({ source }) => {
+      const { sessions, messages } = other.database;
+      const session = await sessions.findOneAndUpdate(
+        { _id: keyOf(source) },
+        { $inc: { memoryVersion: 1, messageCount: -1 } },
+      );
+      await messages.updateOne(
+        { _id: `${session?.epoch}/m0` },
+        { $set: { deleted: true, deleteTime: new Date(), expireAt: new Date(Date.now() + 3_600_000) } },
+      );
+      await other.memory.updateMessage({ sessionId: source, messageId: "m1", content: "edited" });
+    });
+    const { session, messages } = await fork.answer;
+    expect(messages).toEqual(["edited", ...all(fork.source).slice(2)]);
+    expect(session?.messageCount).toBe(MANY - 1);
+    await nothingIsLeft();
+  });
+
   test("what is deleted is not in the fork, which counts what is, and is not there when it is erased", async () => {
     const fork = await forkUntil(at, async ({ source, target }) => {
       for (const messageId of ["m0", "m1", `m${MANY - 1}`]) {

@@ -37,7 +37,7 @@ const OPERATIONS: Record<string, () => Promise<unknown>> = {
     const { sessions, forks } = explainer.monitored;
     const source = await sessions.findOneAndUpdate({ _id: `default/${LONG}` }, { $set: { forks: ["copy"] } });
     const place = { session: "default/no-session-yet", source: `default/${LONG}`, sourceEpoch: source?.epoch ?? "" };
-    await forks.insertOne({ _id: "copy", ...place, messageCount: 0, aliveTime: new Date() });
+    await forks.insertOne({ _id: "copy", ...place, memoryVersion: 0, messageCount: 0, aliveTime: new Date() });
     await api.memory.updateMessage({ sessionId: LONG, messageId: "m3", tokenCount: 1 });
     await api.memory.deleteMessage({ sessionId: LONG, messageId: "m4" });
     await createRetirement(explainer.monitored).eraseCopy("copy");
