@@ -152,6 +152,7 @@ test("housekeeping that does not end holds up neither the passes nor the end", a
     usersWithTask: none,
     sessionsToMark: none,
     sessionsToErase: none,
+    copiesIdleSince: none,
     usersDue: none,
     sessionsDue: none,
   };
