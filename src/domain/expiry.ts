@@ -15,11 +15,16 @@ export function checkAhead(expiry: Expiry | undefined, now: Date): void {
 
 export const NOT_AHEAD = "Does not lie in the future.";
 
-/** The session with this expiry in place of the one that it had. Idleness counts from when it was last added to. */
-export function withExpiry(session: SessionRecord, expiry: Expiry, idleSince: Date): SessionRecord {
+/** The session with this expiry in place of the one that it had. Idleness counts from `since`. */
+export function withExpiry(session: SessionRecord, expiry: Expiry, since: Date): SessionRecord {
   if ("time" in expiry) return { ...session, expireTime: expiry.time, idleTtlMs: undefined, expiresAt: expiry.time };
   const { idleMs } = expiry;
-  return { ...session, expireTime: undefined, idleTtlMs: idleMs, expiresAt: after(idleSince, idleMs) };
+  return { ...session, expireTime: undefined, idleTtlMs: idleMs, expiresAt: after(since, idleMs) };
+}
+
+/** Since when a session has been idle by the idle time that it has; undefined where it has none, for then nobody counts. */
+export function idleSince({ idleTtlMs, expiresAt }: SessionRecord): Date | undefined {
+  return idleTtlMs !== undefined && expiresAt ? after(expiresAt, -idleTtlMs) : undefined;
 }
 
 /** The session without an expiry. */

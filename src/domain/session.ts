@@ -8,7 +8,7 @@ import {
   sessionNotFound,
   sessionSoftDeleted,
 } from "./errors.js";
-import { asleep, awake, checkAhead, type Expiry, isDue, withExpiry, withoutExpiry } from "./expiry.js";
+import { asleep, awake, checkAhead, type Expiry, idleSince, isDue, withExpiry, withoutExpiry } from "./expiry.js";
 import { idOf } from "./keys.js";
 import { NO_TIME, type RetiredEpoch, type SessionRecord, type UserTask } from "./records.js";
 
@@ -118,7 +118,8 @@ function updatedExpiry(
   checkAhead(expiry, now);
   const { createTime } = session;
   // A copy has messages that are older than itself.
-  return withExpiry(session, expiry, last && last.addTime > createTime ? last.addTime : createTime);
+  const lastAdded = last && last.addTime > createTime ? last.addTime : createTime;
+  return withExpiry(session, expiry, idleSince(session) ?? lastAdded);
 }
 
 export interface SessionDeletion {

@@ -225,6 +225,25 @@ describe("UpdateSession", () => {
     expect(expiresAt(session)).toBe(millis(session?.lastMessageTime) + HOUR);
   });
 
+  it("counts an idle_ttl on from where another one has begun: what has come back, or had its messages deleted, does not end", async () => {
+    const [back, deleted] = [newId(), newId()];
+    for (const sessionId of [back, deleted]) {
+      await service.memory.addMemory({ sessionId, messages: withIds("m1", "m2"), expiry: idleTtl(HOUR) });
+      await aMoment();
+    }
+    await service.sessions.deleteSession({ sessionId: back });
+    await service.sessions.undeleteSession({ sessionId: back, restoreMemory: true });
+    await service.memory.addMemory({ sessionId: deleted, messages: withIds("m3") });
+    await service.memory.deleteMessage({ sessionId: deleted, messageId: "m3" });
+    for (const sessionId of [back, deleted]) {
+      const before = expiresAt(await shown(sessionId)) ?? 0;
+      const { session } = await service.sessions.updateSession({ sessionId, expiry: idleTtl(HOUR + 5) });
+      expect(expiresAt(session)).toBe(before + 5);
+      const { session: shorter } = await service.sessions.updateSession({ sessionId, expiry: idleTtl(HOUR / 2) });
+      expect(expiresAt(shorter)).toBe(before - HOUR / 2);
+    }
+  });
+
   it("has a session that has been idle for longer expire soon", async () => {
     const sessionId = newId();
     await service.memory.addMemory({ sessionId, messages: texts("a") });

@@ -164,7 +164,10 @@ export class Rules {
     const { expiry } = update;
     const last = liveMessages(session).at(-1);
     if (expiry === "none") session.expiry = undefined;
-    else if (expiry) session.expiry = expiring(expiry, createTimeOf(session), ...(last ? [addTimeOf(last)] : []));
+    else if (expiry) {
+      const known = session.expiry && "since" in session.expiry ? session.expiry.since : undefined;
+      session.expiry = expiring(expiry, ...(known ?? [createTimeOf(session), ...(last ? [addTimeOf(last)] : [])]));
+    }
     session.revision += 1;
     return session;
   }

@@ -199,8 +199,9 @@ export interface UpdateSessionRequest {
     | //
     /**
      * Optional. How long the session may be idle: more than 0, at most 3153600000 seconds (36,500 days). A part of a millisecond counts
-     * as a whole one. It is counted from when the newest message that is there was added, without one from the session's creation: one that
-     * has been idle for longer than that expires within the next purge interval.
+     * as a whole one. In place of another `idle_ttl` it is counted from the same moment as that, so that a longer one never ends a session
+     * sooner. Else it is counted from when the newest message that is there was added, without one from the session's creation. A session
+     * that has been idle for longer than that expires within the next purge interval.
      */
     { $case: "idleTtl"; value: Duration }
     | undefined;
