@@ -19,7 +19,7 @@ export interface Told extends SessionEvent {
   readonly formerOwner: Owner;
   /** The session as the event has left it; where that is too long ago, as it was later. */
   readonly record: RawDocument<SessionRecord> | undefined;
-  /** What it is answered with, by the part from which on, while that is fresh: see contents.ts. */
+  /** What it is answered with, by the part from which on, while that is fresh: see answers.ts. */
   readonly answers: Map<number, unknown>;
 }
 
