@@ -2791,7 +2791,8 @@ export const MemoryServiceService = {
    *
    * More than 1000 messages are FAILED_PRECONDITION (TOO_MANY_MESSAGES), an `after_message_id` that is missing NOT_FOUND
    * (MESSAGE_NOT_FOUND), and an `expected_last_sequence` that is not the session's last one ABORTED (SEQUENCE_MISMATCH); then nothing was
-   * taken away. A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND).
+   * taken away. A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND). Messages of hundreds of megabytes together may take the
+   * database longer than a call has: take them away in several calls, the last ones first.
    *
    * When the answer is lost, the call can be made again: what it has taken away already it does not find any more, and its answer has no
    * messages then. With `expected_last_sequence` it takes away nothing that was added meanwhile either; without, it does.
@@ -2933,7 +2934,8 @@ export interface MemoryServiceServer extends UntypedServiceImplementation {
    *
    * More than 1000 messages are FAILED_PRECONDITION (TOO_MANY_MESSAGES), an `after_message_id` that is missing NOT_FOUND
    * (MESSAGE_NOT_FOUND), and an `expected_last_sequence` that is not the session's last one ABORTED (SEQUENCE_MISMATCH); then nothing was
-   * taken away. A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND).
+   * taken away. A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND). Messages of hundreds of megabytes together may take the
+   * database longer than a call has: take them away in several calls, the last ones first.
    *
    * When the answer is lost, the call can be made again: what it has taken away already it does not find any more, and its answer has no
    * messages then. With `expected_last_sequence` it takes away nothing that was added meanwhile either; without, it does.
@@ -3119,7 +3121,8 @@ export interface MemoryServiceClient extends Client {
    *
    * More than 1000 messages are FAILED_PRECONDITION (TOO_MANY_MESSAGES), an `after_message_id` that is missing NOT_FOUND
    * (MESSAGE_NOT_FOUND), and an `expected_last_sequence` that is not the session's last one ABORTED (SEQUENCE_MISMATCH); then nothing was
-   * taken away. A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND).
+   * taken away. A missing or soft-deleted session is NOT_FOUND (SESSION_NOT_FOUND). Messages of hundreds of megabytes together may take the
+   * database longer than a call has: take them away in several calls, the last ones first.
    *
    * When the answer is lost, the call can be made again: what it has taken away already it does not find any more, and its answer has no
    * messages then. With `expected_last_sequence` it takes away nothing that was added meanwhile either; without, it does.
