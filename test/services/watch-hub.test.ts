@@ -124,6 +124,7 @@ it("who catches up misses nothing when more happens at the head meanwhile than i
   const end = happen(MAX_QUEUE + 500);
   await headHasTold();
   limits.lane = EVERYTHING;
+  await eventually("they are at the head", () => hub.figures.catchingUp === 0);
   expect(await take(hub, late, end)).toEqual(upTo(end));
   hub.leave(other);
   hub.leave(late);
@@ -152,9 +153,9 @@ it("who catches up misses nothing when they read on while they are told of more 
 
 it("who comes while the head, which nobody has needed, is being closed misses nothing", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
+  let close = (): void => {};
   try {
     let isClosing = false;
-    let close = (): void => {};
     const { hub, happen } = start({
       closing: async () => {
         if (isClosing) return;
@@ -177,6 +178,7 @@ it("who comes while the head, which nobody has needed, is being closed misses no
     expect(await take(hub, watcher, end)).toEqual([end - 2, end - 1, end]);
     hub.leave(watcher);
   } finally {
+    close();
     vi.useRealTimers();
   }
 });
