@@ -25,10 +25,12 @@ export function frameReader(onMessage: (message: Buffer) => void): (chunk: Buffe
   };
 }
 
-const ITEM_TAG = (1 << 3) | 2;
+const VARINT = 0;
+const BYTES = 2;
+const ITEM_TAG = (1 << 3) | BYTES;
 
 /**
- * How many items a message of a listing has: field 1 of each of them. Counted without being decoded, for what a client makes
+ * How many items a message has that lists some: field 1 of each of them. Counted without being decoded, for what a client makes
  * of them is not ours to measure.
  */
 export function countItems(message: Buffer): number {
@@ -44,10 +46,11 @@ export function countItems(message: Buffer): number {
   };
   while (at < message.length) {
     const tag = varint();
-    if ((tag & 7) !== 2) throw new Error(`a listing's message has a field with tag ${tag}`);
+    const type = tag & 7;
+    if (type !== VARINT && type !== BYTES) throw new Error(`a message with items has a field with tag ${tag}`);
     if (tag === ITEM_TAG) items += 1;
-    const length = varint();
-    at += length;
+    const value = varint();
+    if (type === BYTES) at += value;
   }
   return items;
 }
