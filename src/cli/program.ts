@@ -1,21 +1,21 @@
 import { Command } from "commander";
+import { addDelete } from "./commands/delete.js";
+import { addErasures } from "./commands/erasures.js";
+import { addFork } from "./commands/fork.js";
+import { addKeys } from "./commands/keys.js";
+import { addList } from "./commands/list.js";
+import { addPurge } from "./commands/purge.js";
+import { addRedact } from "./commands/redact.js";
+import { addRestore } from "./commands/restore.js";
+import { addRewind } from "./commands/rewind.js";
+import { addSearch } from "./commands/search.js";
+import { addShow } from "./commands/show.js";
+import { addWatch } from "./commands/watch.js";
 import { addConnectionOptions, type Connection, readConnection } from "./connection.js";
 import type { Context } from "./context.js";
-import { addDelete } from "./delete-command.js";
-import { addErasures } from "./erasures-command.js";
 import { EXIT_CODES_HELP } from "./exit-codes.js";
-import { addExport } from "./export-command.js";
-import { addFork } from "./fork-command.js";
-import { addImport } from "./import-command.js";
-import { addKeys } from "./keys-command.js";
-import { addList } from "./list-command.js";
-import { addPurge } from "./purge-command.js";
-import { addRedact } from "./redact-command.js";
-import { addRestore } from "./restore-command.js";
-import { addRewind } from "./rewind-command.js";
-import { addSearch } from "./search-command.js";
-import { addShow } from "./show-command.js";
-import { addWatch } from "./watch-command.js";
+import { addExport } from "./export/command.js";
+import { addImport } from "./import/command.js";
 
 /** The whole command line. `setConnection` is told before any command runs. */
 export function buildProgram(

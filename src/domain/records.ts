@@ -44,7 +44,7 @@ export interface SessionRecord {
   readonly forks?: readonly string[];
   /**
    * Since when messages wait to be embedded; absent when none does, or nobody embeds. Those that nobody has just added have a time that
-   * is still to come, see store/vectors.ts: they wait behind all others.
+   * is still to come, see store/vectors/vectors.ts: they wait behind all others.
    */
   readonly unembedded?: Date;
 

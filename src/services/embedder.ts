@@ -3,7 +3,7 @@ import { SessionsError } from "../domain/errors.js";
 import { type Endpoint, EndpointError, type Failure } from "../embeddings/endpoint.js";
 import { batchesOf, embedAll, textOf } from "../embeddings/texts.js";
 import { quantised } from "../embeddings/vectors.js";
-import type { Portion, VectorStore } from "../store/vectors.js";
+import type { Portion, VectorStore } from "../store/vectors/vectors.js";
 import { concurrently } from "./concurrently.js";
 
 /**

@@ -1,11 +1,11 @@
 import { notingUnembedded } from "../domain/embedding.js";
 import { createEndpoint, type EndpointSettings } from "../embeddings/endpoint.js";
 import { MAX_CHARACTERS, modelKey } from "../embeddings/texts.js";
+import type { GroupCommit } from "../store/changes/group-commit.js";
 import type { Database } from "../store/database.js";
-import type { ForkStore } from "../store/forks.js";
-import type { GroupCommit } from "../store/group-commit.js";
-import { takeLease } from "../store/lease.js";
-import { createVectorStore } from "../store/vectors.js";
+import { takeLease } from "../store/erasing/lease.js";
+import type { ForkStore } from "../store/forks/forks.js";
+import { createVectorStore } from "../store/vectors/vectors.js";
 import { createEmbedder, type Embedder, type EmbeddingsObserver } from "./embedder.js";
 import { createMeanings, type Meanings } from "./search/meanings.js";
 

@@ -1,9 +1,9 @@
-import type { ForkService } from "./fork.js";
 import type { KeyService } from "./key.js";
-import type { MemoryService } from "./memory.js";
-import type { PurgeService } from "./purge.js";
+import type { MemoryService } from "./memory/memory.js";
+import type { PurgeService } from "./purging/purge.js";
 import type { SearchService } from "./search/index.js";
-import type { SessionService } from "./session.js";
+import type { ForkService } from "./session/fork.js";
+import type { SessionService } from "./session/session.js";
 import type { UserService } from "./user.js";
 import type { WatchService } from "./watch/index.js";
 

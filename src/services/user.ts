@@ -8,12 +8,12 @@ import { keyOf } from "../domain/keys.js";
 import { newId } from "../domain/new-id.js";
 import type { UserRecord } from "../domain/records.js";
 import { deleteUser, live, undeleteUser, updateUser } from "../domain/user.js";
-import type { Retirement } from "../store/retirement.js";
+import type { Retirement } from "../store/erasing/retirement.js";
 import type { UserStore } from "../store/users.js";
 import { createChecks } from "./checks.js";
 import { metadataUpdate, storedMetadata, toErasureReceipt, toUser } from "./convert.js";
 import { inChunks, utf8Bytes } from "./listing.js";
-import type { Purger } from "./purger.js";
+import type { Purger } from "./purging/purger.js";
 
 export interface UserDeps {
   readonly users: UserStore;

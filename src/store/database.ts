@@ -15,8 +15,8 @@ import type {
 import type { Traces } from "../domain/traces.js";
 import { followCommands } from "./commands.js";
 import { OPERATION_TIMEOUT_MS, translate, translated } from "./driver-errors.js";
+import type { LeaseRecord } from "./erasing/lease.js";
 import { ensureIndexes, type IndexConflict } from "./indexes.js";
-import type { LeaseRecord } from "./lease.js";
 
 const CLOSE_PATIENCE_MS = 1_000;
 

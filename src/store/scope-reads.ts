@@ -6,7 +6,7 @@ import { translated } from "./driver-errors.js";
 import { LIVE, type MemoryKey } from "./messages.js";
 import { type Raw, type RawBatch, readRaw } from "./raw.js";
 import { isVisible } from "./sessions.js";
-import { type VectorReads, vectorReadsIn } from "./vector-reads.js";
+import { type VectorReads, vectorReadsIn } from "./vectors/vector-reads.js";
 
 /** Where a search looks: in one session, or in all live sessions of a user. By their keys. */
 export type Scope = { readonly session: string } | { readonly user: string };

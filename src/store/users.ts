@@ -1,7 +1,7 @@
 import type { Call } from "../domain/call.js";
 import { storageUnavailable } from "../domain/errors.js";
 import type { UserRecord, UserTask } from "../domain/records.js";
-import { changes } from "./changes.js";
+import { changes } from "./changes/update.js";
 import { bounded, type Database } from "./database.js";
 import { isDuplicateKey, translated } from "./driver-errors.js";
 import { createKeyRead } from "./key-reads.js";

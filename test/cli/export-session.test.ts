@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { createSessionReader } from "../../src/cli/export-session.js";
-import { openSpool } from "../../src/cli/export-spool.js";
+import { createSessionReader } from "../../src/cli/export/session.js";
+import { openSpool } from "../../src/cli/export/spool.js";
 import type { SessionsClient } from "../../src/client/index.js";
 import { addMessages, clientTo } from "../client/support.js";
 import { newId } from "../support/contract.js";

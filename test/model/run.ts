@@ -5,7 +5,7 @@ import { WindowStart } from "../../gen/sessions/v1/memory_service.js";
 import type * as api from "../../gen/sessions/v1/resources.js";
 import { MetadataMode, RoleType } from "../../gen/sessions/v1/resources.js";
 import { SessionOrder } from "../../gen/sessions/v1/session_service.js";
-import type { Purger } from "../../src/services/purger.js";
+import type { Purger } from "../../src/services/purging/purger.js";
 import { type Api, failure } from "../support/api.js";
 import { expireTime, idleTtl } from "../support/expiry.js";
 import { Knowledge } from "./knowledge.js";

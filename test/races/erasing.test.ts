@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { ErasureReceipt } from "../../gen/sessions/v1/resources.js";
-import { createWork } from "../../src/store/work.js";
+import { createWork } from "../../src/store/erasing/work.js";
 import { failure } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
 import { createTestPurger } from "../support/purger.js";

@@ -5,10 +5,10 @@ import { GetMemoryResponse } from "../../gen/sessions/v1/memory_service.js";
 import type { Call } from "../../src/domain/call.js";
 import { updateMessage } from "../../src/domain/memory.js";
 import { encodeMessages, encodeRestOfMemory } from "../../src/services/encode.js";
+import { applyChanges } from "../../src/store/changes/transaction.js";
 import type { Database } from "../../src/store/database.js";
 import { createKnownSessions, type KnownSessions } from "../../src/store/known/sessions.js";
 import { createMemoryReader } from "../../src/store/memory.js";
-import { applyChanges } from "../../src/store/transaction.js";
 import { atOnce, numbered, outcome, type Pair, startPair } from "./support.js";
 
 /** What a message has said before it was edited is in no answer to a call that begins after the edit was acknowledged. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Purger } from "../../src/services/purger.js";
+import type { Purger } from "../../src/services/purging/purger.js";
 import { createTestPurger } from "../support/purger.js";
 import {
   atOnce,

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { beginFork, type Fork, publishFork } from "../../src/domain/fork.js";
 import { newId } from "../../src/domain/new-id.js";
-import { createForkStore } from "../../src/store/forks.js";
+import { createForkStore } from "../../src/store/forks/forks.js";
 import {
   atOnce,
   forEach,

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RetiredEpoch, SessionRecord, UserRecord } from "../../src/domain/records.js";
-import { createWork } from "../../src/store/work.js";
+import { createWork } from "../../src/store/erasing/work.js";
 import { failure } from "../support/api.js";
 import { eventually } from "../support/eventually.js";
 import { createTestPurger } from "../support/purger.js";

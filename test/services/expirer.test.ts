@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from "vitest";
 import type { SessionRecord } from "../../src/domain/records.js";
-import { createExpirer, type ExpirerDeps } from "../../src/services/expirer.js";
+import { createExpirer, type ExpirerDeps } from "../../src/services/purging/expirer.js";
 import { eventually } from "../support/eventually.js";
 
 /** Expired sessions of a database that is none: what is taken in hand, when, and by whom. */

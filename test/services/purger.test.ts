@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { createPurger } from "../../src/services/purger.js";
-import { takeLease } from "../../src/store/lease.js";
+import { createPurger } from "../../src/services/purging/purger.js";
+import { takeLease } from "../../src/store/erasing/lease.js";
 import { eventually } from "../support/eventually.js";
 import { createTestPurger } from "../support/purger.js";
 import { startService, type TestService } from "../support/service.js";

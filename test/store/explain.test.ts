@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WindowStart } from "../../gen/sessions/v1/memory_service.js";
+import { createRetirement } from "../../src/store/erasing/retirement.js";
+import { createWork } from "../../src/store/erasing/work.js";
 import { createKeyStore } from "../../src/store/keys.js";
-import { createRetirement } from "../../src/store/retirement.js";
-import { createWork } from "../../src/store/work.js";
 import type { Api } from "../support/api.js";
 import { createTestExpirer } from "../support/expirer.js";
 import { idleTtl } from "../support/expiry.js";

@@ -2,10 +2,10 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { SessionState } from "../../src/domain/decision.js";
 import { deadlineExceeded, type SessionsError } from "../../src/domain/errors.js";
+import { type Cost, createGroupCommit, type GroupCommit } from "../../src/store/changes/group-commit.js";
+import type { SessionChange } from "../../src/store/changes/transaction.js";
 import { OPERATION_TIMEOUT_MS } from "../../src/store/driver-errors.js";
-import { type Cost, createGroupCommit, type GroupCommit } from "../../src/store/group-commit.js";
 import type { Outcome } from "../../src/store/groups.js";
-import type { SessionChange } from "../../src/store/transaction.js";
 
 const MIB = 1024 * 1024;
 const SINGLE: Cost = { messages: 1, bytes: 100 };

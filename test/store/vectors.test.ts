@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { notingUnembedded } from "../../src/domain/embedding.js";
 import { encodeMessages } from "../../src/services/encode.js";
-import { createGroupCommit } from "../../src/store/group-commit.js";
+import { createGroupCommit } from "../../src/store/changes/group-commit.js";
+import { applyChanges } from "../../src/store/changes/transaction.js";
 import { createKnownSessions } from "../../src/store/known/sessions.js";
-import { applyChanges } from "../../src/store/transaction.js";
-import { createVectorStore, type Portion } from "../../src/store/vectors.js";
+import { createVectorStore, type Portion } from "../../src/store/vectors/vectors.js";
 import { newId } from "../support/contract.js";
 import { startService, type TestService } from "../support/service.js";
 import { type Explainer, LONG, startExplainer } from "./explainer.js";

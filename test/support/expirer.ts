@@ -1,10 +1,10 @@
 import { encodeMessages } from "../../src/services/encode.js";
-import { createExpirer, type Expirer } from "../../src/services/expirer.js";
+import { createExpirer, type Expirer } from "../../src/services/purging/expirer.js";
+import { createGroupCommit } from "../../src/store/changes/group-commit.js";
+import { applyChanges } from "../../src/store/changes/transaction.js";
 import type { Database } from "../../src/store/database.js";
-import { createGroupCommit } from "../../src/store/group-commit.js";
+import { createWork, type Work } from "../../src/store/erasing/work.js";
 import { createKnownSessions } from "../../src/store/known/sessions.js";
-import { applyChanges } from "../../src/store/transaction.js";
-import { createWork, type Work } from "../../src/store/work.js";
 
 /**
  * The part of one more process on a database that deletes what has expired, which looks only when it is told to. `ownWork` has it find

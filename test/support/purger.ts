@@ -1,13 +1,13 @@
 import { encodeMessages } from "../../src/services/encode.js";
-import { createPurger, type Purger } from "../../src/services/purger.js";
-import { createRestoreSession } from "../../src/services/restoration.js";
+import { createPurger, type Purger } from "../../src/services/purging/purger.js";
+import { createRestoreSession } from "../../src/services/purging/restoration.js";
+import { createGroupCommit } from "../../src/store/changes/group-commit.js";
+import { applyChanges } from "../../src/store/changes/transaction.js";
 import type { Database } from "../../src/store/database.js";
-import { createGroupCommit } from "../../src/store/group-commit.js";
+import { createRetirement } from "../../src/store/erasing/retirement.js";
+import { createWork, type Work } from "../../src/store/erasing/work.js";
 import { createKnownSessions } from "../../src/store/known/sessions.js";
-import { createRetirement } from "../../src/store/retirement.js";
-import { applyChanges } from "../../src/store/transaction.js";
 import { createUserStore } from "../../src/store/users.js";
-import { createWork, type Work } from "../../src/store/work.js";
 
 /**
  * The purger of one more process on a database, which makes a pass only when it is told to. Its clock goes ahead of the

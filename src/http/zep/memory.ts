@@ -2,8 +2,8 @@ import { AddMemoryRequest, GetMemoryRequest, GetMemoryResponse } from "../../../
 import type { Session } from "../../../gen/sessions/v1/resources.js";
 import { invalidFields } from "../../domain/errors.js";
 import { MAX_MEMORY_BYTES } from "../../domain/limits.js";
-import type { MemoryService } from "../../services/memory.js";
-import type { SessionService } from "../../services/session.js";
+import type { MemoryService } from "../../services/memory/memory.js";
+import type { SessionService } from "../../services/session/session.js";
 import { type Fields, fieldsOf, readBody } from "./body.js";
 import { roleTypeOf, toZepMessage, toZepSummary } from "./objects.js";
 import { integers } from "./query.js";

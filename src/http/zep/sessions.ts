@@ -5,7 +5,7 @@ import {
   ListSessionsResponse,
 } from "../../../gen/sessions/v1/session_service.js";
 import type { Call } from "../../domain/call.js";
-import type { SessionService } from "../../services/session.js";
+import type { SessionService } from "../../services/session/session.js";
 import { fieldsOf, readBody } from "./body.js";
 import { jsonArray, type Listing, type Place, pageOf } from "./listing.js";
 import { withoutSystem } from "./metadata.js";

@@ -1,7 +1,7 @@
 import { MetadataMode, type User } from "../../../gen/sessions/v1/resources.js";
 import { ListUsersRequest } from "../../../gen/sessions/v1/user_service.js";
 import type { Call } from "../../domain/call.js";
-import type { SessionService } from "../../services/session.js";
+import type { SessionService } from "../../services/session/session.js";
 import type { UserService } from "../../services/user.js";
 import { fieldsOf, readBody } from "./body.js";
 import { jsonArray, type Listing, type Place, pageOf } from "./listing.js";
