@@ -28,6 +28,7 @@ const shown = (sent: ConversationMessage, sessionId: string, read: Message | und
   tokenCount: sent.token_count ?? 0,
   createTime: sent.create_time === undefined ? read?.createTime : new Date(sent.create_time),
   updateTime: read?.updateTime,
+  etag: read?.etag,
 });
 
 /** All that a reader of the project sees, without uids, etags and the service's own times. */
