@@ -27,6 +27,12 @@ export interface Execution {
   ): Promise<void>;
 }
 
+/**
+ * How long the rest of a stream's answer has to get out when it is over. Its status comes behind all that was written before: who does not
+ * read never gets to it, and would have it kept in memory for as long as they stay connected.
+ */
+export const LAST_BYTES_MS = 10_000;
+
 /** A call that has come in, as its door tells of it. */
 export interface Incoming extends FollowedCall {
   readonly caller: Caller;

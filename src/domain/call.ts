@@ -1,4 +1,5 @@
 import { type SessionsError, storageUnavailable } from "./errors.js";
+import { DEFAULT_PROJECT } from "./keys.js";
 
 /** What every operation knows of the call on whose behalf it runs. */
 export interface Call {
@@ -18,6 +19,11 @@ export interface Call {
   readonly requestId: string;
   /** Names the credential that was shown, and no person. Absent where none was asked for. */
   readonly credential?: string | undefined;
+}
+
+/** A call that nobody has made: what the service does by itself goes by keys, which say whose they are, and takes as long as it takes. */
+export function ownCall(requestId: string, signal: AbortSignal): Call {
+  return { project: DEFAULT_PROJECT, signal, deadline: Number.POSITIVE_INFINITY, requestId };
 }
 
 /** Whether the call may touch what belongs to this user, by their key; undefined for what belongs to nobody. */

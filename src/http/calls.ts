@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Admission, Arrival } from "../calls/admission/index.js";
 import type { Authentication, Awaited, Caller } from "../calls/authentication.js";
-import { type Execution, type Incoming, requestIdOf } from "../calls/execution.js";
+import { type Execution, type Incoming, LAST_BYTES_MS, requestIdOf } from "../calls/execution.js";
 import type { Call } from "../domain/call.js";
 import type { SessionsError } from "../domain/errors.js";
 
@@ -119,16 +119,12 @@ export function createHttpCalls({ authentication, admission, execution }: HttpCa
       try {
         await execution.stream(enter(request, particulars), act, write);
       } finally {
-        // How it ends is told behind all that was written: who does not read never gets to it, and has it kept in memory.
         const timer = setTimeout(() => reply.raw.destroy(), LAST_BYTES_MS).unref();
         whenOver(reply, () => clearTimeout(timer));
       }
     },
   };
 }
-
-/** How long the rest of a stream's answer has to get out when it is over. */
-const LAST_BYTES_MS = 10_000;
 
 /** For a request that has its answer already, or whose caller has gone. Nobody is to be told anything. */
 export class TurnedAway extends Error {}

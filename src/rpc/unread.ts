@@ -1,14 +1,9 @@
 import { constants } from "node:http2";
 import { ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
+import { LAST_BYTES_MS } from "../calls/execution.js";
 import { streamOf } from "./refuse.js";
 
-/** How long the rest of a stream's answer has to get out when it is over. */
-const LAST_BYTES_MS = 10_000;
-
-/**
- * A stream's status comes behind all that was written before it. Who does not read never gets to it, and what was written would stay in
- * memory for as long as they keep their connection: it is dropped.
- */
+/** Drops what nobody reads of a stream that is over. */
 export const dropUnread: ServerInterceptor = ({ responseStream }, call) => {
   if (!responseStream) return new ServerInterceptingCall(call);
   const stream = streamOf(call);

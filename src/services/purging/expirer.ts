@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Call } from "../../domain/call.js";
-import { DEFAULT_PROJECT } from "../../domain/keys.js";
+import { ownCall } from "../../domain/call.js";
 import { expireSession } from "../../domain/session.js";
 import type { GroupCommit } from "../../store/changes/group-commit.js";
 import type { Work } from "../../store/erasing/work.js";
@@ -50,12 +49,7 @@ export function createExpirer(deps: ExpirerDeps): Expirer {
   const { changes, work, retentionMs } = deps;
   const lookMs = deps.intervalMs / LOOKS;
   const stopping = new AbortController();
-  const background: Call = {
-    project: DEFAULT_PROJECT,
-    signal: stopping.signal,
-    deadline: Number.POSITIVE_INFINITY,
-    requestId: "expirer",
-  };
+  const background = ownCall("expirer", stopping.signal);
   const holder = randomUUID();
   let running: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
-import type { Call } from "../../domain/call.js";
+import { type Call, ownCall } from "../../domain/call.js";
 import type { SessionState } from "../../domain/decision.js";
 import { memoryNotRestorable, SessionsError } from "../../domain/errors.js";
-import { DEFAULT_PROJECT, idOf } from "../../domain/keys.js";
+import { idOf } from "../../domain/keys.js";
 import type { ErasureRecord, ErasureRequest, SessionRecord, UserRecord } from "../../domain/records.js";
 import { condemn, isTaskOf } from "../../domain/session.js";
 import { condemnUser } from "../../domain/user.js";
@@ -85,12 +85,7 @@ const RESTORED_OR_GONE: ReadonlySet<string> = new Set(["FAILED_PRECONDITION", "A
 export function createPurger(deps: PurgerDeps): Purger {
   const { changes, users, retirement, work, restoreSession } = deps;
   const stopping = new AbortController();
-  const background: Call = {
-    project: DEFAULT_PROJECT,
-    signal: stopping.signal,
-    deadline: Number.POSITIVE_INFINITY,
-    requestId: "purger",
-  };
+  const background = ownCall("purger", stopping.signal);
   const holder = randomUUID();
   const nudged = new Set<() => Promise<void>>();
   /** The sessions that are being erased here. Passes leave them alone: a call tells how much it has erased itself. */

@@ -1,5 +1,5 @@
 import type { AnyBulkWriteOperation } from "mongodb";
-import type { Call } from "../../domain/call.js";
+import { type Call, ownCall } from "../../domain/call.js";
 import type { RetiredEpoch, SessionRecord } from "../../domain/records.js";
 import { transaction } from "../changes/transaction.js";
 import type { Database } from "../database.js";
@@ -121,12 +121,7 @@ export function createErasureCount(database: Database, observer: StoreObserver):
 }
 
 /** What is begun is finished, whoever waits for it. */
-const NOBODYS_CALL: Call = {
-  project: "",
-  signal: new AbortController().signal,
-  deadline: Number.POSITIVE_INFINITY,
-  requestId: "erasure",
-};
+const NOBODYS_CALL = ownCall("erasure", new AbortController().signal);
 
 interface Sum {
   readonly user: string;
